@@ -1,0 +1,198 @@
+#include "base/file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <bit>
+#include <cerrno>
+#include <limits>
+#include <system_error>
+#include <utility>
+
+namespace hearth {
+
+namespace {
+
+// Closes the descriptor at the end of the scope.
+class Descriptor {
+ public:
+  explicit Descriptor(int fd) : fd_(fd) {}
+  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  ~Descriptor() {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int get() const { return fd_; }
+
+ private:
+  int fd_;
+};
+
+Status read_error(const std::filesystem::path& path, int error_number) {
+  const bool missing = error_number == ENOENT || error_number == ENOTDIR;
+  return make_status(missing ? StatusCode::kNotFound : StatusCode::kDataLoss,
+                     "cannot read '{}': {}", path.string(), system_error_text(error_number));
+}
+
+struct OpenedFile {
+  Descriptor descriptor;
+  std::uint64_t size_bytes;
+};
+
+// O_NONBLOCK so that a FIFO is refused below instead of waiting for a writer.
+Result<OpenedFile> open_regular_file(const std::filesystem::path& path) {
+  Descriptor descriptor(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  if (descriptor.get() < 0) return std::unexpected(read_error(path, errno));
+  struct stat info = {};
+  if (::fstat(descriptor.get(), &info) != 0) return std::unexpected(read_error(path, errno));
+  if (!S_ISREG(info.st_mode)) {
+    return error(StatusCode::kInvalidArgument, "'{}' is not a regular file", path.string());
+  }
+  return OpenedFile{std::move(descriptor), static_cast<std::uint64_t>(info.st_size)};
+}
+
+Status write_all(int fd, std::string_view content) {
+  while (!content.empty()) {
+    const ssize_t written = ::write(fd, content.data(), content.size());
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      return make_status(StatusCode::kUnavailable, "{}", system_error_text(errno));
+    }
+    content.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return {};
+}
+
+Status write_and_sync(const std::filesystem::path& path, std::string_view content) {
+  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  if (file.get() < 0) return make_status(StatusCode::kUnavailable, "{}", system_error_text(errno));
+  HEARTH_RETURN_IF_ERROR(write_all(file.get(), content));
+  if (::fsync(file.get()) != 0) {
+    return make_status(StatusCode::kUnavailable, "{}", system_error_text(errno));
+  }
+  return {};
+}
+
+// The rename itself must survive a crash, so the directory is synced too.
+Status sync_directory(const std::filesystem::path& directory) {
+  const Descriptor handle(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (handle.get() < 0 || ::fsync(handle.get()) != 0) {
+    return make_status(StatusCode::kUnavailable, "{}", system_error_text(errno));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
+  HEARTH_ASSIGN_OR_RETURN(const OpenedFile opened, open_regular_file(path));
+  MappedFile file;
+  if (opened.size_bytes == 0) return file;
+  if (opened.size_bytes > std::numeric_limits<std::size_t>::max()) {
+    return error(StatusCode::kOutOfRange, "'{}' has {} bytes, more than this machine can map",
+                 path.string(), opened.size_bytes);
+  }
+  const auto size = static_cast<std::size_t>(opened.size_bytes);
+  void* address = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, opened.descriptor.get(), 0);
+  if (address == MAP_FAILED) return std::unexpected(read_error(path, errno));
+  file.data_ = static_cast<const std::byte*>(address);
+  file.size_ = size;
+  return file;
+}
+
+MappedFile::MappedFile(MappedFile&& other) noexcept
+    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+
+MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
+  MappedFile taken(std::move(other));
+  std::swap(data_, taken.data_);
+  std::swap(size_, taken.size_);
+  return *this;
+}
+
+MappedFile::~MappedFile() {
+  if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+Result<std::span<const std::byte>> ByteReader::read_bytes(std::uint64_t count,
+                                                          std::string_view what) {
+  if (count > remaining()) {
+    return error(StatusCode::kDataLoss, "{} needs {} bytes at offset {}, but only {} are left",
+                 what, count, position_, remaining());
+  }
+  const auto view = bytes_.subspan(position_, static_cast<std::size_t>(count));
+  position_ += view.size();
+  return view;
+}
+
+Result<std::string_view> ByteReader::read_text(std::uint64_t count, std::string_view what) {
+  HEARTH_ASSIGN_OR_RETURN(const auto view, read_bytes(count, what));
+  return std::string_view(reinterpret_cast<const char*>(view.data()), view.size());
+}
+
+Status ByteReader::align_to(std::uint64_t alignment, std::string_view what) {
+  if (!std::has_single_bit(alignment)) {
+    return make_status(StatusCode::kDataLoss, "{}: alignment {} is not a power of two", what,
+                       alignment);
+  }
+  const std::uint64_t padding = (alignment - position_ % alignment) % alignment;
+  HEARTH_ASSIGN_OR_RETURN([[maybe_unused]] const auto skipped, read_bytes(padding, what));
+  return {};
+}
+
+Result<std::uint64_t> checked_add(std::uint64_t a, std::uint64_t b, std::string_view what) {
+  std::uint64_t sum = 0;
+  if (__builtin_add_overflow(a, b, &sum)) {
+    return error(StatusCode::kDataLoss, "{}: {} + {} does not fit 64 bits", what, a, b);
+  }
+  return sum;
+}
+
+Result<std::uint64_t> checked_mul(std::uint64_t a, std::uint64_t b, std::string_view what) {
+  std::uint64_t product = 0;
+  if (__builtin_mul_overflow(a, b, &product)) {
+    return error(StatusCode::kDataLoss, "{}: {} * {} does not fit 64 bits", what, a, b);
+  }
+  return product;
+}
+
+Result<std::string> read_text_file(const std::filesystem::path& path, std::uint64_t max_bytes) {
+  HEARTH_ASSIGN_OR_RETURN(const OpenedFile opened, open_regular_file(path));
+  std::string text;
+  text.reserve(static_cast<std::size_t>(std::min(opened.size_bytes, max_bytes)));
+  char buffer[16384];
+  // Read to the end instead of trusting the size: files in /proc and /sys report 0 or a page.
+  while (text.size() <= max_bytes) {
+    const ssize_t count = ::read(opened.descriptor.get(), buffer, sizeof(buffer));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return std::unexpected(read_error(path, errno));
+    if (count == 0) return text;
+    text.append(buffer, static_cast<std::size_t>(count));
+  }
+  return error(StatusCode::kOutOfRange, "'{}' is larger than the limit of {} bytes", path.string(),
+               max_bytes);
+}
+
+Status write_file_atomically(const std::filesystem::path& path, std::string_view content) {
+  static std::atomic<std::uint64_t> counter = 0;
+  const std::filesystem::path temporary =
+      fmt::format("{}.{}.{}.tmp", path.string(), ::getpid(), counter.fetch_add(1));
+  Status status = write_and_sync(temporary, content);
+  if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) {
+    status = make_status(StatusCode::kUnavailable, "{}", system_error_text(errno));
+  }
+  if (!status.ok()) {
+    ::unlink(temporary.c_str());
+    return status.with_context(fmt::format("cannot write '{}'", path.string()));
+  }
+  const std::filesystem::path parent = path.parent_path();
+  return sync_directory(parent.empty() ? "." : parent)
+      .with_context(fmt::format("cannot sync the directory of '{}'", path.string()));
+}
+
+}  // namespace hearth

@@ -1,0 +1,83 @@
+// Files: read-only mappings, a bounded reader for all binary parsing, and crash-safe writes.
+#pragma once
+
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+
+namespace hearth {
+
+// A whole file mapped read-only. Owns the mapping; spans into it live as long as this object. Move
+// only; reading from several threads is safe. An empty file maps to an empty span.
+class MappedFile {
+ public:
+  // Fails with kNotFound (no such file), kInvalidArgument (a directory, device, ...) or kDataLoss
+  // (could not be read).
+  static Result<MappedFile> open(const std::filesystem::path& path);
+
+  MappedFile() = default;
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  ~MappedFile();
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+
+ private:
+  const std::byte* data_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+// A cursor over untrusted little-endian bytes. Every read proves that the bytes are there before it
+// touches them; nothing is allocated for a claim that the remaining bytes cannot back. Borrows the
+// bytes: the lender must outlive the reader and every view it hands out. After an error the
+// position is unchanged. Not thread-safe.
+class ByteReader {
+ public:
+  explicit ByteReader(std::span<const std::byte> bytes) : bytes_(bytes) {}
+
+  std::size_t position() const { return position_; }
+  std::size_t remaining() const { return bytes_.size() - position_; }
+
+  // One value; `what` names the field in the error message.
+  template <typename T>
+    requires std::is_arithmetic_v<T>
+  Result<T> read(std::string_view what) {
+    HEARTH_ASSIGN_OR_RETURN(auto raw, read_bytes(sizeof(T), what));
+    T value;
+    std::memcpy(&value, raw.data(), sizeof(T));
+    return value;
+  }
+
+  // A view of the next `count` bytes.
+  Result<std::span<const std::byte>> read_bytes(std::uint64_t count, std::string_view what);
+
+  // A view of the next `count` bytes as text (not checked to be UTF-8).
+  Result<std::string_view> read_text(std::uint64_t count, std::string_view what);
+
+  // Moves to the next multiple of `alignment` (a power of two) counted from the start of the bytes.
+  Status align_to(std::uint64_t alignment, std::string_view what);
+
+ private:
+  std::span<const std::byte> bytes_;
+  std::size_t position_ = 0;
+};
+
+// Arithmetic on untrusted sizes: an error instead of a wrapped value.
+Result<std::uint64_t> checked_add(std::uint64_t a, std::uint64_t b, std::string_view what);
+Result<std::uint64_t> checked_mul(std::uint64_t a, std::uint64_t b, std::string_view what);
+
+// The whole file as text; kOutOfRange when it is larger than `max_bytes`.
+Result<std::string> read_text_file(const std::filesystem::path& path, std::uint64_t max_bytes);
+
+// Writes a temporary file beside `path`, syncs it and renames it over `path`: after a crash either
+// the old or the new content is there, never a mixture.
+Status write_file_atomically(const std::filesystem::path& path, std::string_view content);
+
+}  // namespace hearth

@@ -1,0 +1,136 @@
+#include "base/file.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <limits>
+
+namespace hearth {
+namespace {
+
+namespace fs = std::filesystem;
+
+class FileTest : public ::testing::Test {
+ protected:
+  FileTest() {
+    std::string pattern = (fs::temp_directory_path() / "hearth_file_test_XXXXXX").string();
+    directory_ = ::mkdtemp(pattern.data());
+  }
+  ~FileTest() override { fs::remove_all(directory_); }
+
+  fs::path directory_;
+};
+
+std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text.data(), text.size()));
+}
+
+TEST_F(FileTest, MapsTheWholeFile) {
+  const fs::path path = directory_ / "data";
+  ASSERT_TRUE(write_file_atomically(path, "content").ok());
+  auto file = MappedFile::open(path);
+  ASSERT_TRUE(file.has_value());
+  MappedFile moved = std::move(*file);
+  EXPECT_EQ(moved.bytes().size(), 7u);
+  EXPECT_EQ(std::memcmp(moved.bytes().data(), "content", 7), 0);
+  EXPECT_TRUE(file->bytes().empty());
+}
+
+TEST_F(FileTest, MapsAnEmptyFileToAnEmptySpan) {
+  const fs::path path = directory_ / "empty";
+  ASSERT_TRUE(write_file_atomically(path, "").ok());
+  EXPECT_TRUE(MappedFile::open(path)->bytes().empty());
+}
+
+TEST_F(FileTest, NamesWhyAFileCannotBeMapped) {
+  const auto missing = MappedFile::open(directory_ / "missing");
+  EXPECT_EQ(missing.error().code(), StatusCode::kNotFound);
+  EXPECT_NE(missing.error().message().find("missing"), std::string::npos);
+  EXPECT_EQ(MappedFile::open(directory_).error().code(), StatusCode::kInvalidArgument);
+  const fs::path fifo = directory_ / "fifo";
+  ASSERT_EQ(::mkfifo(fifo.c_str(), 0600), 0);
+  EXPECT_EQ(MappedFile::open(fifo).error().code(), StatusCode::kInvalidArgument);
+}
+
+TEST_F(FileTest, ReadsTextUpToTheLimit) {
+  const fs::path path = directory_ / "text";
+  ASSERT_TRUE(write_file_atomically(path, std::string(40'000, 'x')).ok());
+  EXPECT_EQ(read_text_file(path, 40'000)->size(), 40'000u);
+  const auto too_large = read_text_file(path, 39'999);
+  ASSERT_FALSE(too_large.has_value());
+  EXPECT_EQ(too_large.error().code(), StatusCode::kOutOfRange);
+  EXPECT_NE(too_large.error().message().find("39999"), std::string::npos);
+  EXPECT_EQ(read_text_file(directory_ / "no", 1).error().code(), StatusCode::kNotFound);
+}
+
+TEST_F(FileTest, ReadsFilesWhoseSizeIsNotKnownBefore) {
+  const auto text = read_text_file("/proc/self/status", 1 << 20);
+  ASSERT_TRUE(text.has_value());
+  EXPECT_NE(text->find("Pid:"), std::string::npos);
+}
+
+TEST_F(FileTest, WritingReplacesTheFileAndLeavesNothingElse) {
+  const fs::path path = directory_ / "state";
+  ASSERT_TRUE(write_file_atomically(path, "old").ok());
+  ASSERT_TRUE(write_file_atomically(path, "new").ok());
+  EXPECT_EQ(read_text_file(path, 100).value(), "new");
+  EXPECT_EQ(std::distance(fs::directory_iterator(directory_), fs::directory_iterator()), 1);
+}
+
+TEST_F(FileTest, AFailedWriteKeepsTheOldStateAndCleansUp) {
+  const fs::path path = directory_ / "taken";
+  fs::create_directory(path);  // A directory cannot be replaced by a file.
+  EXPECT_FALSE(write_file_atomically(path, "x").ok());
+  EXPECT_EQ(std::distance(fs::directory_iterator(directory_), fs::directory_iterator()), 1);
+  const Status status = write_file_atomically(directory_ / "no" / "file", "x");
+  EXPECT_FALSE(status.ok());
+  EXPECT_NE(status.message().find("no/file"), std::string::npos);
+}
+
+TEST(ByteReader, ReadsLittleEndianValuesInOrder) {
+  constexpr std::array<unsigned char, 8> kData = {0x01, 0x02, 0x03, 0x04, 0x05, 'a', 'b', 'c'};
+  ByteReader reader(std::as_bytes(std::span(kData)));
+  EXPECT_EQ(reader.read<std::uint8_t>("a").value(), 1);
+  EXPECT_EQ(reader.read<std::uint32_t>("b").value(), 0x05040302u);
+  EXPECT_EQ(reader.read_text(3, "c").value(), "abc");
+  EXPECT_EQ(reader.remaining(), 0u);
+}
+
+TEST(ByteReader, AnErrorNamesTheFieldAndKeepsThePosition) {
+  ByteReader reader(bytes_of("abc"));
+  ASSERT_TRUE(reader.read<std::uint8_t>("first").has_value());
+  const auto value = reader.read<std::uint32_t>("tensor count");
+  ASSERT_FALSE(value.has_value());
+  EXPECT_EQ(value.error().code(), StatusCode::kDataLoss);
+  EXPECT_NE(value.error().message().find("tensor count"), std::string::npos);
+  EXPECT_EQ(reader.position(), 1u);
+  EXPECT_FALSE(reader.read_bytes(std::numeric_limits<std::uint64_t>::max(), "x").has_value());
+  EXPECT_EQ(reader.remaining(), 2u);
+}
+
+TEST(ByteReader, AlignsFromTheStart) {
+  ByteReader reader(bytes_of("0123456789"));
+  ASSERT_TRUE(reader.align_to(4, "start").ok());
+  EXPECT_EQ(reader.position(), 0u);
+  ASSERT_TRUE(reader.read_bytes(5, "x").has_value());
+  ASSERT_TRUE(reader.align_to(4, "middle").ok());
+  EXPECT_EQ(reader.position(), 8u);
+  ASSERT_TRUE(reader.read_bytes(1, "x").has_value());
+  EXPECT_FALSE(reader.align_to(16, "end").ok());
+  EXPECT_FALSE(reader.align_to(0, "zero").ok());
+  EXPECT_FALSE(reader.align_to(3, "three").ok());
+  EXPECT_EQ(reader.position(), 9u);
+}
+
+TEST(CheckedArithmetic, RefusesWhatDoesNotFit) {
+  constexpr std::uint64_t kMax = std::numeric_limits<std::uint64_t>::max();
+  EXPECT_EQ(checked_add(kMax - 1, 1, "x").value(), kMax);
+  EXPECT_FALSE(checked_add(kMax, 1, "x").has_value());
+  EXPECT_EQ(checked_mul(kMax, 1, "x").value(), kMax);
+  EXPECT_FALSE(checked_mul(std::uint64_t{1} << 32, std::uint64_t{1} << 32, "x").has_value());
+}
+
+}  // namespace
+}  // namespace hearth

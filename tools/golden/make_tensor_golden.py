@@ -1,0 +1,89 @@
+#!/usr/bin/env python3
+"""Makes tests/golden/tensor: blocks of every number format with the values they stand for.
+
+NAME.blocks holds random blocks and NAME.f32 their values by gguf.quants.dequantize, which must be the
+values ggml's C code gives, bit for bit. inputs.f32 holds values to quantize and NAME.quantized the
+bytes gguf.quants.quantize makes of them, for the formats it can write.
+
+Made with: gguf 0.19.0, numpy 2.4, llama-cpp-python 0.3.36 (for ggml's C code).
+
+usage: make_tensor_golden.py [OUTPUT_FOLDER]
+"""
+
+import ctypes
+import pathlib
+import sys
+
+import gguf
+import llama_cpp
+import numpy as np
+from gguf import GGMLQuantizationType as T
+
+NUM_VALUES = 2048
+
+# Where each block keeps its float16 scales, in bytes.
+SCALE_OFFSETS = {
+    T.Q4_0: [0], T.Q4_1: [0, 2], T.Q5_0: [0], T.Q5_1: [0, 2], T.Q8_0: [0],
+    T.Q2_K: [80, 82], T.Q3_K: [108], T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208],
+    T.IQ4_NL: [0], T.IQ4_XS: [0],
+}
+QUANTIZABLE = [T.F16, T.BF16, T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1, T.Q8_0]
+
+
+def random_scales(random, count):
+    """Finite float16 numbers of every kind: ordinary, subnormal, negative, zero, the largest."""
+    scales = (random.standard_normal(count) * 10.0 ** random.integers(-8, 3, count)).astype(np.float16)
+    scales[:4] = [0.0, -0.0, 65504.0, 5.96e-8]
+    return random.permutation(scales)
+
+
+def random_blocks(random, qtype):
+    block_len, block_bytes = gguf.GGML_QUANT_SIZES[qtype]
+    blocks = random.integers(0, 256, (NUM_VALUES // block_len, block_bytes), dtype=np.uint8)
+    for offset in SCALE_OFFSETS[qtype]:
+        blocks[:, offset:offset + 2] = random_scales(random, len(blocks)).view(np.uint8).reshape(-1, 2)
+    return blocks
+
+
+def ggml_dequantize(qtype, blocks):
+    library = ctypes.CDLL(str(next(pathlib.Path(llama_cpp.__file__).parent.rglob("libggml-base.so*"))))
+    function = getattr(library, f"dequantize_row_{qtype.name.lower().replace('_k', '_K')}")
+    values = np.empty(NUM_VALUES, np.float32)
+    function(blocks.ctypes.data_as(ctypes.c_void_p), values.ctypes.data_as(ctypes.c_void_p),
+             ctypes.c_int64(NUM_VALUES))
+    return values
+
+
+def make_blocks(out, random):
+    for qtype in SCALE_OFFSETS:
+        blocks = np.ascontiguousarray(random_blocks(random, qtype))
+        values = gguf.quants.dequantize(blocks, qtype).reshape(-1)
+        assert np.array_equal(values.view(np.uint32), ggml_dequantize(qtype, blocks).view(np.uint32)), qtype
+        (out / f"{qtype.name}.blocks").write_bytes(blocks.tobytes())
+        (out / f"{qtype.name}.f32").write_bytes(values.tobytes())
+
+
+def make_quantized(out, random):
+    inputs = random.standard_normal(NUM_VALUES).astype(np.float32)
+    inputs[0:32] = 0.0  # A block without any extent,
+    inputs[32:64] = 0.25  # one of equal values,
+    inputs[64:96] = np.abs(inputs[64:96])  # one above zero,
+    inputs[96:128] = -np.abs(inputs[96:128])  # one below,
+    inputs[128:160] *= 1e-7  # one with a subnormal scale,
+    inputs[160:192] = np.sign(inputs[160:192])  # one where the extreme is ambiguous,
+    inputs[192:224] *= 1000.0  # and a large one.
+    (out / "inputs.f32").write_bytes(inputs.tobytes())
+    for qtype in QUANTIZABLE:
+        (out / f"{qtype.name}.quantized").write_bytes(gguf.quants.quantize(inputs, qtype).tobytes())
+
+
+def main():
+    out = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "tests/golden/tensor")
+    out.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(7)
+    make_blocks(out, random)
+    make_quantized(out, random)
+
+
+if __name__ == "__main__":
+    main()
