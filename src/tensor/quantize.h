@@ -1,0 +1,23 @@
+// Plain-loop conversion between float32 and every number format: the ground truth kernels and
+// quantizers are tested against. Thread-safe; nothing is kept between calls.
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "tensor/dtype.h"
+
+namespace hearth {
+
+// Writes out.size() values; `data` holds exactly row_bytes(dtype, out.size()) bytes, at any
+// alignment. Each value is computed in float32 in the order of the formula beside its block's
+// layout.
+void dequantize_row(DType dtype, std::span<const std::byte> data, std::span<float> out);
+
+// Writes the row_bytes(dtype, values.size()) bytes of `data`. The values must be finite and each
+// block's scale must fit a float16 (any real weight does). Plain formats and Q4_0 to Q8_0 give the
+// bytes of the format's reference quantizer; the others choose each group's scale from its
+// extremes, without a search for the least error.
+void quantize_row(DType dtype, std::span<const float> values, std::span<std::byte> data);
+
+}  // namespace hearth

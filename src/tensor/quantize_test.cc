@@ -1,0 +1,237 @@
+#include "tensor/quantize.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <iterator>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "base/file.h"
+#include "tensor/quant_blocks.h"
+
+namespace hearth {
+namespace {
+
+// How far a value may move through quantize and dequantize, as a share of the largest magnitude in
+// its block: at worst and as a root mean square. For values spread evenly over [-1, 1], where the
+// formats with more levels, and those with a minimum, must do better.
+struct ErrorBudget {
+  DType dtype;
+  float worst;
+  float rms;
+};
+
+constexpr ErrorBudget kErrorBudgets[] = {
+    {DType::kF32, 0.0f, 0.0f},        {DType::kF16, 0.0004f, 0.00015f},
+    {DType::kBF16, 0.0025f, 0.001f},  {DType::kQ4_0, 0.126f, 0.042f},
+    {DType::kQ4_1, 0.068f, 0.038f},   {DType::kQ5_0, 0.064f, 0.02f},
+    {DType::kQ5_1, 0.034f, 0.0185f},  {DType::kQ8_0, 0.0045f, 0.0024f},
+    {DType::kQ2_K, 0.35f, 0.17f},     {DType::kQ3_K, 0.27f, 0.082f},
+    {DType::kQ4_K, 0.07f, 0.037f},    {DType::kQ5_K, 0.034f, 0.018f},
+    {DType::kQ6_K, 0.034f, 0.009f},   {DType::kIQ4_NL, 0.113f, 0.043f},
+    {DType::kIQ4_XS, 0.125f, 0.042f},
+};
+
+constexpr std::size_t kNumGoldenValues = 2048;
+
+std::filesystem::path golden_path(const std::string& name) {
+  const char* root = std::getenv("HEARTH_SOURCE_DIR");
+  return std::filesystem::path(root == nullptr ? "." : root) / "tests/golden/tensor" / name;
+}
+
+std::vector<std::byte> read_golden(const std::string& name) {
+  const auto file = MappedFile::open(golden_path(name));
+  EXPECT_TRUE(file.has_value()) << name;
+  if (!file.has_value()) return {};
+  return {file->bytes().begin(), file->bytes().end()};
+}
+
+std::vector<float> read_golden_values(const std::string& name) {
+  const std::vector<std::byte> bytes = read_golden(name);
+  std::vector<float> values(bytes.size() / sizeof(float));
+  std::memcpy(values.data(), bytes.data(), bytes.size());
+  return values;
+}
+
+// Bit patterns, so that -0 differs from 0 and a mismatch is exact.
+std::vector<std::uint32_t> patterns(std::span<const float> values) {
+  std::vector<std::uint32_t> result(values.size());
+  std::memcpy(result.data(), values.data(), values.size_bytes());
+  return result;
+}
+
+std::vector<float> round_trip(DType dtype, std::span<const float> values) {
+  std::vector<std::byte> data(row_bytes(dtype, values.size()));
+  quantize_row(dtype, values, data);
+  std::vector<float> result(values.size());
+  dequantize_row(dtype, data, result);
+  return result;
+}
+
+std::vector<float> uniform_values(std::size_t count) {
+  std::mt19937 engine(5);
+  std::vector<float> values(count);
+  for (float& value : values) {
+    value = static_cast<float>(engine()) * 0x1p-31f - 1.0f;
+  }
+  return values;
+}
+
+class QuantizeTest : public ::testing::TestWithParam<DTypeInfo> {};
+
+std::string test_name(const ::testing::TestParamInfo<DTypeInfo>& info) {
+  return std::string(info.param.name);
+}
+
+std::vector<DTypeInfo> block_formats() {
+  std::vector<DTypeInfo> formats;
+  std::ranges::copy_if(all_dtypes(), std::back_inserter(formats),
+                       [](const DTypeInfo& info) { return info.block_len > 1; });
+  return formats;
+}
+
+class DequantizeGoldenTest : public ::testing::TestWithParam<DTypeInfo> {};
+
+INSTANTIATE_TEST_SUITE_P(BlockFormats, DequantizeGoldenTest, ::testing::ValuesIn(block_formats()),
+                         test_name);
+
+INSTANTIATE_TEST_SUITE_P(AllFormats, QuantizeTest, ::testing::ValuesIn(all_dtypes()), test_name);
+
+TEST_P(DequantizeGoldenTest, GivesTheBitsOfTheReference) {
+  const DTypeInfo& info = GetParam();
+  const std::string name(info.name);
+  const auto blocks = read_golden(name + ".blocks");
+  const auto expected = read_golden_values(name + ".f32");
+  ASSERT_EQ(expected.size(), kNumGoldenValues);
+  ASSERT_EQ(blocks.size(), row_bytes(info.dtype, kNumGoldenValues));
+  std::vector<float> values(kNumGoldenValues);
+  dequantize_row(info.dtype, blocks, values);
+  EXPECT_EQ(patterns(values), patterns(expected));
+}
+
+TEST_P(QuantizeTest, ReadsRowsAtAnyAddress) {
+  const DTypeInfo& info = GetParam();
+  const auto values = uniform_values(256);
+  std::vector<std::byte> data(row_bytes(info.dtype, values.size()) + 1);
+  const auto unaligned = std::span(data).subspan(1);
+  quantize_row(info.dtype, values, unaligned);
+  std::vector<float> result(values.size());
+  dequantize_row(info.dtype, unaligned, result);
+  EXPECT_EQ(patterns(result), patterns(round_trip(info.dtype, values)));
+}
+
+TEST_P(QuantizeTest, ZerosStayZeros) {
+  const std::vector<float> zeros(512, 0.0f);
+  for (const float value : round_trip(GetParam().dtype, zeros)) {
+    ASSERT_EQ(value, 0.0f);
+  }
+}
+
+TEST_P(QuantizeTest, AnEmptyRowHasNoBytes) {
+  EXPECT_TRUE(round_trip(GetParam().dtype, {}).empty());
+}
+
+TEST(QuantizeReferenceTest, PlainAndSimpleFormatsGiveTheBytesOfTheReference) {
+  const auto inputs = read_golden_values("inputs.f32");
+  ASSERT_EQ(inputs.size(), kNumGoldenValues);
+  for (const DType dtype : {DType::kF16, DType::kBF16, DType::kQ4_0, DType::kQ4_1, DType::kQ5_0,
+                            DType::kQ5_1, DType::kQ8_0}) {
+    const std::string name(dtype_info(dtype).name);
+    std::vector<std::byte> data(row_bytes(dtype, inputs.size()));
+    quantize_row(dtype, inputs, data);
+    EXPECT_EQ(data, read_golden(name + ".quantized")) << name;
+  }
+}
+
+TEST(QuantizeErrorTest, EveryFormatStaysInItsBudget) {
+  const auto values = uniform_values(256 * 64);
+  for (const ErrorBudget& budget : kErrorBudgets) {
+    const DTypeInfo& info = dtype_info(budget.dtype);
+    const auto result = round_trip(budget.dtype, values);
+    const std::size_t block_len = std::max<std::size_t>(info.block_len, 32);
+    double worst = 0.0;
+    double sum_of_squares = 0.0;
+    for (std::size_t begin = 0; begin < values.size(); begin += block_len) {
+      const auto block = std::span(values).subspan(begin, block_len);
+      const float extent =
+          std::abs(std::ranges::max(block, {}, [](float x) { return std::abs(x); }));
+      for (std::size_t i = 0; i < block_len; ++i) {
+        const double error = std::abs(double{result[begin + i]} - block[i]) / extent;
+        worst = std::max(worst, error);
+        sum_of_squares += error * error;
+      }
+    }
+    const double rms = std::sqrt(sum_of_squares / static_cast<double>(values.size()));
+    EXPECT_LE(worst, budget.worst) << info.name;
+    EXPECT_LE(rms, budget.rms) << info.name;
+  }
+}
+
+TEST(QuantizeErrorTest, EveryFloatFormatHasABudget) {
+  for (const DTypeInfo& info : all_dtypes()) {
+    if (info.dtype == DType::kI32) continue;
+    EXPECT_TRUE(std::ranges::find(kErrorBudgets, info.dtype, &ErrorBudget::dtype) !=
+                std::end(kErrorBudgets))
+        << info.name;
+  }
+}
+
+// Formats with group scales must adapt to each group: small values beside a large group survive.
+TEST(QuantizeErrorTest, GroupsOfABlockHaveScalesOfTheirOwn) {
+  for (const DType dtype :
+       {DType::kQ2_K, DType::kQ3_K, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K, DType::kIQ4_XS}) {
+    auto values = uniform_values(256);
+    for (std::size_t i = 128; i < 256; ++i) {
+      values[i] *= 0.125f;
+    }
+    const auto result = round_trip(dtype, values);
+    for (std::size_t i = 128; i < 256; ++i) {
+      ASSERT_NEAR(result[i], values[i], 0.08f) << dtype_info(dtype).name;
+    }
+  }
+}
+
+TEST(QuantizeIntegerTest, RoundAndSaturate) {
+  const std::vector<float> values = {-2.5f, 0.4f, 7.0f, 1e20f, -1e20f};
+  std::vector<std::byte> data(row_bytes(DType::kI32, values.size()));
+  quantize_row(DType::kI32, values, data);
+  std::int32_t stored[5];
+  std::memcpy(stored, data.data(), sizeof(stored));
+  EXPECT_EQ(stored[0], -3);
+  EXPECT_EQ(stored[1], 0);
+  EXPECT_EQ(stored[2], 7);
+  EXPECT_GT(stored[3], 2'000'000'000);
+  EXPECT_EQ(stored[4], std::numeric_limits<std::int32_t>::min());
+}
+
+TEST(QuantBlocksTest, KScalesUnpackToWhatWasPacked) {
+  std::uint8_t scales[12] = {};
+  for (std::size_t g = 0; g < 8; ++g) {
+    pack_k_scale_min(scales, g,
+                     {static_cast<std::uint8_t>(63 - 7 * g), static_cast<std::uint8_t>(9 * g)});
+  }
+  for (std::size_t g = 0; g < 8; ++g) {
+    EXPECT_EQ(unpack_k_scale_min(scales, g).scale, 63 - 7 * g);
+    EXPECT_EQ(unpack_k_scale_min(scales, g).min, 9 * g);
+  }
+}
+
+TEST(QuantBlocksTest, Q3KScalesUnpackToWhatWasPacked) {
+  std::uint8_t scales[12] = {};
+  for (std::size_t g = 0; g < 16; ++g) {
+    pack_q3_k_scale(scales, g, static_cast<int>(g) * 4 - 32 + static_cast<int>(g % 4));
+  }
+  for (std::size_t g = 0; g < 16; ++g) {
+    EXPECT_EQ(unpack_q3_k_scale(scales, g), static_cast<int>(g) * 4 - 32 + static_cast<int>(g % 4));
+  }
+}
+
+}  // namespace
+}  // namespace hearth
