@@ -1,0 +1,341 @@
+#include "jinja/template.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+
+#include "base/file.h"
+#include "base/json.h"
+
+namespace hearth::jinja {
+namespace {
+
+constexpr std::time_t kNow = 1732190400;  // 2024-11-21 12:00 UTC
+
+std::filesystem::path golden_folder() {
+  const char* root = std::getenv("HEARTH_SOURCE_DIR");
+  return std::filesystem::path(root == nullptr ? "." : root) / "tests/golden/jinja";
+}
+
+std::string read_text(const std::filesystem::path& path) {
+  auto file = MappedFile::open(path.string());
+  EXPECT_TRUE(file.has_value()) << path;
+  if (!file) return {};
+  const auto bytes = file->bytes();
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
+
+json::Value read_json(const std::filesystem::path& path) {
+  auto value = json::parse(read_text(path));
+  EXPECT_TRUE(value.has_value()) << path << ": " << (value ? "" : value.error().message());
+  return value ? *value : json::Value();
+}
+
+Result<Rendered> render(std::string_view source, const json::Object& variables,
+                        const Limits& limits = {}) {
+  HEARTH_ASSIGN_OR_RETURN(const auto compiled, Template::compile(source, limits));
+  return compiled.render({.variables = variables,
+                          .trusted = {"bos_token"},
+                          .now = std::chrono::system_clock::from_time_t(kNow)});
+}
+
+std::string text_of(const Result<Rendered>& rendered) {
+  return rendered ? rendered->text : "error: " + rendered.error().message();
+}
+
+std::string message_of(const Result<Rendered>& rendered) {
+  return rendered ? "no error: " + rendered->text : rendered.error().message();
+}
+
+// The output with the bytes that came from the input in brackets.
+std::string marked(const Result<Rendered>& rendered) {
+  if (!rendered) return text_of(rendered);
+  std::string out;
+  std::size_t begin = 0;
+  for (const Marks::Run& run : rendered->runs) {
+    const std::string part = rendered->text.substr(begin, run.end - begin);
+    out += run.origin == Origin::kInput ? "[" + part + "]" : part;
+    begin = run.end;
+  }
+  return out;
+}
+
+json::Object object(std::string_view text) {
+  auto value = json::parse(text);
+  EXPECT_TRUE(value.has_value()) << text;
+  return value ? *value->as_object() : json::Object();
+}
+
+// --- golden data ---
+
+void expect_golden(const std::string& source, const json::Object& context,
+                   const json::Object& expected) {
+  const auto rendered = render(source, context);
+  if (const json::Value* output = expected.find("output")) {
+    EXPECT_EQ(text_of(rendered), *output->as_string()) << source;
+  } else {
+    EXPECT_FALSE(rendered.has_value()) << source << "\nrendered: " << text_of(rendered);
+  }
+}
+
+class GoldenCases : public testing::TestWithParam<const char*> {};
+
+TEST_P(GoldenCases, RenderAsJinja2Does) {
+  setenv("TZ", "UTC0", 1);
+  const json::Value golden = read_json(golden_folder() / GetParam());
+  ASSERT_NE(golden.as_object(), nullptr);
+  const json::Object& context = *golden.as_object()->find("context")->as_object();
+  const json::Array& cases = *golden.as_object()->find("cases")->as_array();
+  EXPECT_GT(cases.size(), 100u);
+  for (const json::Value& one : cases) {
+    const json::Object& expected = *one.as_object();
+    expect_golden(*expected.find("template")->as_string(), context, expected);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Jinja, GoldenCases,
+                         testing::Values("expressions.golden.json", "statements.golden.json"));
+
+TEST(GoldenFamilies, RenderAsJinja2Does) {
+  setenv("TZ", "UTC0", 1);
+  const json::Value golden = read_json(golden_folder() / "families.golden.json");
+  const json::Value conversations = read_json(golden_folder() / "conversations.json");
+  ASSERT_NE(golden.as_object(), nullptr);
+  ASSERT_NE(conversations.as_object(), nullptr);
+  std::map<std::string, std::string> sources;
+  for (const json::Value& one : *golden.as_object()->find("cases")->as_array()) {
+    const json::Object& expected = *one.as_object();
+    const std::string& name = *expected.find("template")->as_string();
+    if (!sources.contains(name))
+      sources[name] = read_text(golden_folder() / "templates" / (name + ".jinja"));
+    const std::string& context = *expected.find("context")->as_string();
+    SCOPED_TRACE(name + " with " + context);
+    expect_golden(sources[name], *conversations.as_object()->find(context)->as_object(), expected);
+  }
+  EXPECT_EQ(sources.size(), 11u);
+}
+
+// --- input marking ---
+
+TEST(InputMarking, KeepsTheOriginOfEveryByte) {
+  const json::Object context =
+      object(R"({"s": "In", "l": ["a", "b"], "bos_token": "<s>", "n": 7})");
+  const std::pair<const char*, const char*> cases[] = {
+      {"a{{ s }}b", "a[In]b"},
+      {"{{ '<' + s + '>' }}", "<[In]>"},
+      {"{{ '<' ~ s|upper ~ '>' }}", "<[IN]>"},
+      {"{{ ('  ' ~ s ~ '  ')|trim }}", "[In]"},
+      {"{{ ('ab' ~ s)[1:3] }}", "b[I]"},
+      {"{{ ('ab' ~ s)[::-1] }}", "[nI]ba"},
+      {"{{ ('x' ~ s)|replace('x', 'yy') }}", "yy[In]"},
+      {"{{ 'xIx'|replace('I', s) }}", "x[In]x"},
+      {"{{ l|join('-') }}", "[a]-[b]"},
+      {"{{ '-'.join(l) }}", "[a]-[b]"},
+      {"{{ '%s|%s' % (s, 'c') }}", "[In]|c"},
+      {"{{ '{}|{}'.format('c', s) }}", "c|[In]"},
+      {"{{ ('a,' ~ s).split(',')[1] }}", "[In]"},
+      {"{{ {'k': s}|tojson }}", "{\"k\": [\"In\"]}"},
+      {"{{ l|tojson }}", "[[\"a\", \"b\"]]"},
+      {"{{ n }}", "[7]"},
+      {"{{ n + 1 }}", "[8]"},
+      {"{{ bos_token }}", "<s>"},
+      {"{{ bos_token ~ s }}", "<s>[In]"},
+      {"{% set x %}a{{ s }}{% endset %}{{ x }}", "a[In]"},
+      {"{% macro m(v) %}<{{ v }}>{% endmacro %}{{ m(s) }}", "<[In]>"},
+      {"{% filter upper %}a{{ s }}{% endfilter %}", "A[IN]"},
+      {"{{ s|center(6) }}", "  [In]  "},
+      {"{{ (s ~ '\\nb')|indent(2) }}", "[In]\n  b"},
+      {"{{ s|e }}{{ s|safe }}", "[InIn]"},
+      {"{{ s|list|first }}", "[I]"},
+      {"{{ s|urlencode }}{{ s|title }}", "[InIn]"},
+      {"{{ [s] }}", "['[In]']"},
+      {"{% for k in {'a': 1} %}{{ k }}{{ s }}{% endfor %}", "a[In]"},
+      {"{{ 2 * s }}{{ 'a' * 2 }}", "[InIn]aa"},
+      {"{{ s|length }}", "2"},
+  };
+  for (const auto& [source, expected] : cases)
+    EXPECT_EQ(marked(render(source, context)), expected) << source;
+}
+
+TEST(InputMarking, SurvivesAppendingToSharedPrefixes) {
+  // Both sums begin with the same text: the second must not see what the first appended in place.
+  const json::Object context = object(R"({"s": "In"})");
+  EXPECT_EQ(
+      marked(render(
+          "{% set a = 'x' ~ 'y' %}{% set b = a + s %}{% set c = a + 'z' %}{{ b }} {{ c }} {{ a }}",
+          context)),
+      "xy[In] xyz xy");
+}
+
+TEST(InputMarking, CoversTheTextWithAlternatingRuns) {
+  const auto rendered =
+      render("{% for i in l %}{{ i }}{{ i }}-{% endfor %}", object(R"({"l": ["a", "b"]})"));
+  ASSERT_TRUE(rendered.has_value());
+  ASSERT_EQ(rendered->runs.size(), 4u);
+  EXPECT_EQ(rendered->runs.back().end, rendered->text.size());
+}
+
+// --- refusals ---
+
+TEST(Refusal, NamesLineAndColumn) {
+  EXPECT_EQ(message_of(render("a\n  {{ b.c.d }}", {})),
+            "'b' is undefined (template line 2, column 7)");
+  EXPECT_EQ(message_of(render("{{ 1 +\n}}", {})),
+            "expected an expression, got '}}' (template line 2, column 1)");
+  EXPECT_EQ(message_of(render("{{ raise_exception('No ' ~ 'way') }}", {})),
+            "No way (template line 1, column 19)");
+}
+
+TEST(Refusal, CoversWhatLoadsOtherTemplates) {
+  for (const char* tag :
+       {"include 'a'", "import 'a' as b", "from 'a' import b", "extends 'a'", "autoescape true"}) {
+    const auto compiled = Template::compile(std::string("{% ") + tag + " %}", {});
+    ASSERT_FALSE(compiled.has_value()) << tag;
+    EXPECT_EQ(compiled.error().code(), StatusCode::kUnimplemented) << tag;
+  }
+}
+
+TEST(Refusal, CoversAttributesOutsideTheSandbox) {
+  EXPECT_EQ(text_of(render("{{ [].append is defined }}{{ ''.__class__ is defined }}", {})),
+            "FalseFalse");
+  EXPECT_FALSE(render("{{ [].append(1) }}", {}).has_value());
+  EXPECT_FALSE(render("{{ ''.__class__.__mro__ }}", {}).has_value());
+  EXPECT_FALSE(render("{{ {}.update({}) }}", {}).has_value());
+}
+
+TEST(Refusal, RejectsInvalidUtf8) {
+  EXPECT_EQ(Template::compile("a\xFF", {}).error().message(),
+            "the template is not valid UTF-8 at byte 1");
+}
+
+TEST(Refusal, ReportsIntegersBeyond64Bits) {
+  for (const char* source : {"{{ 9223372036854775807 + 1 }}", "{{ 2 ** 63 }}",
+                             "{{ 10 ** 10 * 10 ** 10 }}", "{{ -(-9223372036854775807 - 1) }}"}) {
+    const auto rendered = render(source, {});
+    ASSERT_FALSE(rendered.has_value()) << source;
+    EXPECT_EQ(rendered.error().code(), StatusCode::kOutOfRange) << source;
+  }
+}
+
+// --- limits ---
+
+TEST(Limits, StopRunawayTemplates) {
+  const Limits limits{.max_steps = 100'000,
+                      .max_output_bytes = 1 << 20,
+                      .max_value_bytes = 8 << 20,
+                      .max_depth = 32};
+  const char* sources[] = {
+      "{% for a in range(1000) %}{% for b in range(1000) %}{% endfor %}{% endfor %}",
+      "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+      "{{ 'x' * 100000000 }}",
+      "{{ [1] * 100000000 }}",
+      "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% "
+      "endfor %}",
+      "{% set ns = namespace(s=['x']) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% "
+      "endfor %}{{ ns.s }}",
+      "{% set ns = namespace() %}{% set ns.a = ns %}{{ ns }}",
+      "{% set ns = namespace(s=[]) %}{% for i in range(300) %}{% set ns.s = [ns.s] %}{% endfor "
+      "%}{{ ns.s|tojson }}",
+      "{% set ns = namespace(s=['x'], t=['x']) %}{% for i in range(60) %}{% set ns.s = [ns.s, "
+      "ns.s] %}{% set ns.t = [ns.t, ns.t] %}{% endfor %}{{ ns.s == ns.t }}",
+      "{% set ns = namespace(s=(1,)) %}{% for i in range(60) %}{% set ns.s = (ns.s, ns.s) %}{% "
+      "endfor %}{{ {ns.s: 1} }}",
+      "{% for i in range(2000) %}{{ 'x' * 1000 }}{% endfor %}",
+      "{{ range(100001) }}",
+      "{{ '%1000000000d' % 1 }}",
+      "{{ '{:>1000000000}'.format(1) }}",
+      "{{ 'a'|center(1000000000) }}",
+      "{{ 'aaaa'|indent(1000000000) }}",
+      "{{ ('a' * 100000)|replace('a', 'b' * 100000) }}",
+      "{% for i in [[]] recursive %}{{ loop([[]]) }}{% endfor %}",
+      "{{ strftime_now('%9999d') }}",
+  };
+  for (const char* source : sources) {
+    const auto rendered = render(source, {}, limits);
+    ASSERT_FALSE(rendered.has_value()) << source;
+    EXPECT_EQ(rendered.error().code(), StatusCode::kOutOfRange)
+        << source << ": " << rendered.error().message();
+  }
+}
+
+TEST(Limits, StopDeepSources) {
+  const auto repeat = [](std::string_view part, std::size_t times) {
+    std::string out;
+    for (std::size_t i = 0; i < times; ++i)
+      out += part;
+    return out;
+  };
+  constexpr std::size_t kDeep = 100'000;
+  const std::string sources[] = {"{{ " + repeat("(", kDeep) + "1" + repeat(")", kDeep) + " }}",
+                                 "{{ " + repeat("[", kDeep),
+                                 "{{ " + repeat("not ", kDeep) + "1 }}",
+                                 "{{ " + repeat("-", kDeep) + "1 }}",
+                                 "{{ 1" + repeat(" + 1", kDeep) + " }}",
+                                 "{{ 1" + repeat("|abs", kDeep) + " }}",
+                                 "{{ a" + repeat(".b", kDeep) + " }}",
+                                 repeat("{% if 1 %}", kDeep),
+                                 "{{ " + repeat("1 if 1 else ", kDeep) + "1 }}",
+                                 "{{ a" + repeat("[0", kDeep),
+                                 "{{ a" + repeat("(", kDeep),
+                                 "{% for " + repeat("(", kDeep)};
+  for (const std::string& source : sources) {
+    const auto compiled = Template::compile(source, {});
+    ASSERT_FALSE(compiled.has_value()) << source.substr(0, 40);
+    EXPECT_EQ(compiled.error().code(), StatusCode::kOutOfRange) << source.substr(0, 40);
+  }
+}
+
+TEST(Limits, LeaveLongChainsAlone) {
+  std::string source = "{{ 0";
+  for (int i = 0; i < 400; ++i)
+    source += " + 1";
+  EXPECT_EQ(text_of(render(source + " }}", {})), "400");
+}
+
+TEST(Cost, GrowingATextInALoopIsLinear) {
+  // Quadratic copying would build some 200 MB here.
+  const Limits limits{.max_value_bytes = 24 << 20};
+  const char* source =
+      "{% set ns = namespace(s='') %}{% for i in range(20000) %}{% set ns.s = ns.s + 'piece ' + '' "
+      "%}{% endfor %}{{ ns.s|length }}";
+  EXPECT_EQ(text_of(render(source, {}, limits)), "120000");
+}
+
+TEST(Cost, LongConversationsStayWithinTheDefaultLimits) {
+  json::Array messages;
+  for (int i = 0; i < 2000; ++i) {
+    json::Object message;
+    message.set("role", i % 2 == 0 ? "user" : "assistant");
+    message.set("content", std::string(1000, 'x') + "<|im_end|>");
+    messages.emplace_back(std::move(message));
+  }
+  json::Object context;
+  context.set("messages", std::move(messages));
+  const auto rendered =
+      render(read_text(golden_folder() / "templates/hermes_tools.jinja"), context);
+  ASSERT_TRUE(rendered.has_value()) << rendered.error().message();
+  EXPECT_GT(rendered->text.size(), 2'000'000u);
+}
+
+TEST(Integers, AboveInt64KeepTheirDigits) {
+  const json::Object context = object(R"({"n": 18446744073709551615})");
+  EXPECT_EQ(text_of(render("{{ n }} {{ [n]|tojson }} {{ n > 1 }} {{ n is number }}", context)),
+            "18446744073709551615 [18446744073709551615] True True");
+}
+
+TEST(Templates, AreReusable) {
+  const auto compiled = Template::compile("{{ 'a' + s + 'b' }}", {});
+  ASSERT_TRUE(compiled.has_value());
+  for (const char* text : {"1", "2"}) {
+    json::Object context;
+    context.set("s", text);
+    const auto rendered = compiled->render({.variables = context, .trusted = {}, .now = {}});
+    EXPECT_EQ(text_of(rendered), "a" + std::string(text) + "b");
+  }
+}
+
+}  // namespace
+}  // namespace hearth::jinja
