@@ -1,0 +1,235 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+#include "kernels/kernel_test_util.h"
+#include "tensor/float16.h"
+
+namespace hearth {
+namespace {
+
+struct Case {
+  HeadShape heads;
+  std::size_t block_size = 16;
+  float softcap = 0.0f;
+  std::size_t sliding_window = 0;
+  std::size_t num_positions = 0;
+};
+
+// A cache of one sequence whose blocks lie in no particular order, in memory full of NaN.
+class Cache {
+ public:
+  Cache(const Case& c, std::uint32_t seed) : case_(c) {
+    const std::size_t head = c.heads.head_dim * c.block_size;
+    const std::size_t num_blocks = (c.num_positions + c.block_size - 1) / c.block_size;
+    k_.assign((num_blocks + 1) * head * c.heads.num_kv_heads, kNan);
+    v_ = k_;
+    table_.resize(num_blocks);
+    std::iota(table_.begin(), table_.end(), 1);
+    std::shuffle(table_.begin(), table_.end(), std::mt19937(seed));
+    view_ = {k_.data(), v_.data(), head * c.heads.num_kv_heads, head, c.block_size};
+  }
+
+  const KvLayerView& view() const { return view_; }
+  const std::int32_t* table() const { return table_.data(); }
+  // Blocks wholly before `position` are gone.
+  void forget_before(std::size_t position) {
+    for (std::size_t i = 0; (i + 1) * case_.block_size <= position; ++i)
+      table_[i] = 0;
+  }
+
+ private:
+  static constexpr std::uint16_t kNan = 0x7e00;
+  Case case_;
+  std::vector<std::uint16_t> k_;
+  std::vector<std::uint16_t> v_;
+  std::vector<std::int32_t> table_;
+  KvLayerView view_;
+};
+
+struct Sequence {
+  Floats q;
+  Floats k;
+  Floats v;
+};
+
+Sequence make_sequence(const Case& c, std::uint32_t seed) {
+  const std::size_t kv_width = c.heads.num_kv_heads * c.heads.head_dim;
+  return {random_floats(c.num_positions * c.heads.num_heads * c.heads.head_dim, seed, 2.0f),
+          random_floats(c.num_positions * kv_width, seed + 1, 2.0f),
+          random_floats(c.num_positions * kv_width, seed + 2)};
+}
+
+AttentionParams params_of(const Case& c) {
+  return {.heads = c.heads,
+          .scale = 1.0f / std::sqrt(static_cast<float>(c.heads.head_dim)),
+          .logit_softcap = c.softcap,
+          .sliding_window = c.sliding_window};
+}
+
+ConstMatrixView rows_of(const Floats& data, std::size_t cols, std::size_t first,
+                        std::size_t count) {
+  return {data.data() + first * cols, count, cols, cols};
+}
+
+// Feeds the sequence in chunks of the given length; every chunk is stored, then attends.
+Floats run_in_chunks(Device& device, const Case& c, const Sequence& s, std::size_t chunk_len) {
+  const std::size_t width = c.heads.num_heads * c.heads.head_dim;
+  const std::size_t kv_width = c.heads.num_kv_heads * c.heads.head_dim;
+  Cache cache(c, 99);
+  Floats out(c.num_positions * width);
+  for (std::size_t first = 0; first < c.num_positions; first += chunk_len) {
+    const std::size_t count = std::min(chunk_len, c.num_positions - first);
+    if (c.sliding_window != 0 && first >= c.sliding_window) {
+      cache.forget_before(first + 1 - c.sliding_window);
+    }
+    const SequenceRows rows = {0, count, first, cache.table()};
+    device.store_kv(rows_of(s.k, kv_width, first, count), rows_of(s.v, kv_width, first, count),
+                    {&rows, 1}, c.heads, cache.view());
+    device.attention(rows_of(s.q, width, first, count), {&rows, 1}, params_of(c), cache.view(),
+                     {out.data() + first * width, count, width, width});
+  }
+  return out;
+}
+
+float as_stored(float value) {
+  return f16_to_f32(f32_to_f16(value));
+}
+
+// Softmax attention of one query in double precision over what float16 holds.
+std::vector<double> exact_attention(const Case& c, const Sequence& s, std::size_t position,
+                                    std::size_t head) {
+  const std::size_t dim = c.heads.head_dim;
+  const std::size_t kv_width = c.heads.num_kv_heads * dim;
+  const std::size_t kv_head = head / (c.heads.num_heads / c.heads.num_kv_heads);
+  const std::size_t begin =
+      c.sliding_window != 0 && position >= c.sliding_window ? position + 1 - c.sliding_window : 0;
+  const float* q = s.q.data() + (position * c.heads.num_heads + head) * dim;
+  std::vector<double> scores;
+  for (std::size_t p = begin; p <= position; ++p) {
+    double score = 0;
+    for (std::size_t i = 0; i < dim; ++i) {
+      score += double{q[i]} * as_stored(s.k[p * kv_width + kv_head * dim + i]);
+    }
+    score *= params_of(c).scale;
+    if (c.softcap > 0) score = c.softcap * std::tanh(score / c.softcap);
+    scores.push_back(score);
+  }
+  const double max = *std::max_element(scores.begin(), scores.end());
+  double sum = 0;
+  std::vector<double> out(dim);
+  for (std::size_t p = begin; p <= position; ++p) {
+    const double weight = std::exp(scores[p - begin] - max);
+    sum += weight;
+    for (std::size_t i = 0; i < dim; ++i) {
+      out[i] += weight * as_stored(s.v[p * kv_width + kv_head * dim + i]);
+    }
+  }
+  for (double& value : out)
+    value /= sum;
+  return out;
+}
+
+class AttentionTest : public ::testing::TestWithParam<Case> {};
+
+TEST_P(AttentionTest, MatchesSoftmaxInDoublePrecision) {
+  const Case& c = GetParam();
+  const Sequence s = make_sequence(c, 1);
+  const auto device = make_device("auto");
+  const Floats out = run_in_chunks(*device, c, s, c.num_positions);
+  const std::size_t dim = c.heads.head_dim;
+  for (std::size_t position = 0; position < c.num_positions; position += 7) {
+    for (std::size_t head = 0; head < c.heads.num_heads; ++head) {
+      const auto exact = exact_attention(c, s, position, head);
+      for (std::size_t i = 0; i < dim; ++i) {
+        ASSERT_NEAR(out[(position * c.heads.num_heads + head) * dim + i], exact[i], 2e-5)
+            << "position " << position << " head " << head << " component " << i;
+      }
+    }
+  }
+}
+
+TEST_P(AttentionTest, ChunkingThreadsAndKernelSetChangeNothing) {
+  const Case& c = GetParam();
+  const Sequence s = make_sequence(c, 2);
+  const Floats expected = run_in_chunks(*make_device("reference"), c, s, c.num_positions);
+  for (const std::string& set : supported_sets()) {
+    if (set == "reference") continue;
+    for (std::size_t chunk : {c.num_positions, std::size_t{64}, std::size_t{37}, std::size_t{1}}) {
+      EXPECT_TRUE(same_bits(run_in_chunks(*make_device(set), c, s, chunk), expected))
+          << set << " chunk " << chunk;
+    }
+    for (std::size_t threads : {2U, 3U}) {
+      for (std::size_t chunk : {std::size_t{1}, std::size_t{100}}) {
+        EXPECT_TRUE(same_bits(run_in_chunks(*make_device(set, threads), c, s, chunk), expected))
+            << set << " threads " << threads << " chunk " << chunk;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, AttentionTest,
+    ::testing::Values(Case{.heads = {9, 3, 64}, .num_positions = 300},
+                      Case{.heads = {4, 4, 20}, .num_positions = 70},
+                      Case{.heads = {2, 1, 6}, .num_positions = 33},
+                      Case{.heads = {8, 2, 80}, .block_size = 32, .num_positions = 300},
+                      Case{.heads = {20, 1, 32}, .block_size = 64, .num_positions = 90},
+                      Case{.heads = {4, 2, 96}, .softcap = 3.0f, .num_positions = 150},
+                      Case{.heads = {4, 2, 128}, .sliding_window = 40, .num_positions = 330},
+                      Case{.heads = {2, 2, 16}, .sliding_window = 300, .num_positions = 700},
+                      Case{.heads = {6, 2, 256}, .block_size = 16, .num_positions = 40}));
+
+TEST(AttentionBatchTest, ASequenceDoesNotDependOnItsCompany) {
+  const Case c = {.heads = {6, 2, 48}, .num_positions = 60};
+  const std::size_t width = c.heads.num_heads * c.heads.head_dim;
+  const std::size_t kv_width = c.heads.num_kv_heads * c.heads.head_dim;
+  const Sequence a = make_sequence(c, 5);
+  const Sequence b = make_sequence(c, 15);
+  for (const std::string& set : supported_sets()) {
+    const auto device = make_device(set, 2);
+    const Floats alone_a = run_in_chunks(*device, c, a, c.num_positions);
+    const Floats alone_b = run_in_chunks(*device, c, b, c.num_positions);
+    // Both in one batch, each with its own cache behind one pool of blocks.
+    const Case both = {.heads = c.heads, .num_positions = 2 * 64};
+    Cache cache(both, 7);
+    const SequenceRows rows[2] = {{0, c.num_positions, 0, cache.table()},
+                                  {c.num_positions, c.num_positions, 0, cache.table() + 4}};
+    const auto joined = [](Floats x, const Floats& y) {
+      x.insert(x.end(), y.begin(), y.end());
+      return x;
+    };
+    const Floats q = joined(a.q, b.q);
+    const Floats k = joined(a.k, b.k);
+    const Floats v = joined(a.v, b.v);
+    Floats out(q.size());
+    const std::size_t total = 2 * c.num_positions;
+    device->store_kv(rows_of(k, kv_width, 0, total), rows_of(v, kv_width, 0, total), rows, c.heads,
+                     cache.view());
+    device->attention(rows_of(q, width, 0, total), rows, params_of(c), cache.view(),
+                      view(out, total));
+    EXPECT_TRUE(same_bits(out, joined(alone_a, alone_b))) << set;
+  }
+}
+
+TEST(AttentionNanTest, ABadKeyReachesTheRowsAfterItAndNoneBefore) {
+  const Case c = {.heads = {3, 1, 32}, .num_positions = 50};
+  for (float bad : {std::numeric_limits<float>::quiet_NaN(), 1e30f}) {
+    Sequence s = make_sequence(c, 3);
+    for (std::size_t i = 0; i < 32; ++i)
+      s.v[21 * 32 + i] = bad;
+    for (const std::string& set : supported_sets()) {
+      const Floats out = run_in_chunks(*make_device(set), c, s, c.num_positions);
+      for (std::size_t position = 0; position < c.num_positions; ++position) {
+        EXPECT_EQ(std::isfinite(out[position * 96]), position < 21) << set << " " << position;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace hearth

@@ -1,0 +1,201 @@
+#include "kernels/cpu_device.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "kernels/pack_weights.h"
+#include "tensor/quantize.h"
+
+namespace hearth {
+namespace {
+
+ActivationKind kind_of(Activation activation) {
+  switch (activation) {
+    case Activation::kSilu:
+      return ActivationKind::kSilu;
+    case Activation::kGelu:
+      return ActivationKind::kGelu;
+    case Activation::kGeluTanh:
+      return ActivationKind::kGeluTanh;
+    case Activation::kRelu:
+      return ActivationKind::kRelu;
+  }
+  return ActivationKind::kSilu;
+}
+
+Result<std::unique_ptr<CpuWeight>> make_weight(const TensorView& tensor) {
+  if (tensor.shape.rank != 2 || tensor.shape.num_elements() == 0) {
+    return error(StatusCode::kInvalidArgument, "tensor '{}' of shape {} is not a matrix",
+                 tensor.name, tensor.shape.to_string());
+  }
+  const DType dtype = tensor.dtype;
+  if (dtype == DType::kI32) {
+    return error(StatusCode::kUnimplemented, "tensor '{}': no kernel multiplies by {}", tensor.name,
+                 dtype_info(dtype).name);
+  }
+  if (tensor.shape.row_len() % dtype_info(dtype).block_len != 0) {
+    return error(StatusCode::kInvalidArgument,
+                 "tensor '{}': rows of {} values are not whole {} blocks of {}", tensor.name,
+                 tensor.shape.row_len(), dtype_info(dtype).name, dtype_info(dtype).block_len);
+  }
+  return std::make_unique<CpuWeight>(tensor, tensor.shape.num_rows(), tensor.shape.row_len());
+}
+
+const CpuWeight& as_cpu_weight(const WeightMatrix& weight) {
+  return static_cast<const CpuWeight&>(weight);
+}
+
+}  // namespace
+
+CpuWeight::CpuWeight(const TensorView& tensor, std::size_t out_features, std::size_t in_features)
+    : WeightMatrix(tensor.dtype, out_features, in_features),
+      data_(tensor.data),
+      row_bytes_(hearth::row_bytes(tensor.dtype, in_features)),
+      format_(packed_format_of(tensor.dtype)) {}
+
+FloatFormat CpuWeight::float_format() const {
+  switch (dtype()) {
+    case DType::kF16:
+      return FloatFormat::kF16;
+    case DType::kBF16:
+      return FloatFormat::kBF16;
+    default:
+      HEARTH_CHECK(dtype() == DType::kF32);
+      return FloatFormat::kF32;
+  }
+}
+
+void CpuWeight::pack(ThreadPool& pool) {
+  const std::size_t num_groups = in_features() / kGroupLen;
+  panel_bytes_ = panel_layout(packed_traits(*format_), num_groups).total_bytes;
+  panels_ = AlignedBuffer<std::uint8_t>(num_panels() * panel_bytes_);
+  pool.run(num_panels(), [this](std::size_t idx, std::size_t) {
+    const std::size_t first = idx * kPanelColumns;
+    const PanelSource source = {.rows = row(first),
+                                .row_bytes = row_bytes_,
+                                .num_columns = std::min(kPanelColumns, out_features() - first),
+                                .in_features = in_features()};
+    pack_panel(*format_, source, panels_.data() + idx * panel_bytes_);
+  });
+}
+
+CpuDevice::CpuDevice(ChosenKernels kernels, std::size_t num_threads)
+    : pool_(num_threads),
+      kernels_(*kernels.table),
+      description_(fmt::format("cpu ({}, {} thread{})", kernels.name, num_threads,
+                               num_threads == 1 ? "" : "s")),
+      attention_memory_(num_threads) {}
+
+Result<std::unique_ptr<WeightMatrix>> CpuDevice::prepare_weight(const TensorView& tensor) {
+  HEARTH_ASSIGN_OR_RETURN(auto weight, make_weight(tensor));
+  if (weight->packed_format()) weight->pack(pool_);
+  return weight;
+}
+
+Result<std::unique_ptr<WeightMatrix>> CpuDevice::prepare_table(const TensorView& tensor) {
+  return make_weight(tensor);
+}
+
+void CpuDevice::embed(const WeightMatrix& table, std::span<const std::int32_t> ids,
+                      MatrixView out) {
+  const CpuWeight& weight = as_cpu_weight(table);
+  HEARTH_CHECK(out.rows == ids.size() && out.cols == weight.in_features());
+  for_each_row(ids.size(), out.cols, [&](std::size_t row) {
+    HEARTH_CHECK(ids[row] >= 0 && static_cast<std::size_t>(ids[row]) < weight.out_features());
+    const std::byte* data = weight.row(static_cast<std::size_t>(ids[row]));
+    dequantize_row(weight.dtype(), {data, weight.row_bytes()}, {out.row(row), out.cols});
+  });
+}
+
+void CpuDevice::rms_norm(ConstMatrixView input, const float* gain, float epsilon, MatrixView out) {
+  HEARTH_CHECK(input.rows == out.rows && input.cols == out.cols);
+  for_each_row(input.rows, input.cols / 4, [&](std::size_t row) {
+    kernels_.rms_norm(input.row(row), gain, epsilon, input.cols, out.row(row));
+  });
+}
+
+void CpuDevice::gated_activation(Activation activation, ConstMatrixView gate, ConstMatrixView up,
+                                 MatrixView out) {
+  HEARTH_CHECK(gate.rows == out.rows && up.rows == out.rows);
+  HEARTH_CHECK(gate.cols == out.cols && up.cols == out.cols);
+  for_each_row(gate.rows, gate.cols, [&](std::size_t row) {
+    kernels_.gated_activation(kind_of(activation), gate.row(row), up.row(row), gate.cols,
+                              out.row(row));
+  });
+}
+
+void CpuDevice::rope(MatrixView heads, std::size_t head_dim, const RopeTable& table,
+                     std::span<const std::int32_t> positions) {
+  HEARTH_CHECK(heads.rows == positions.size() && heads.cols % head_dim == 0);
+  HEARTH_CHECK(table.rope_dim <= head_dim && table.rope_dim % 2 == 0);
+  const std::size_t num_pairs = table.rope_dim / 2;
+  const bool interleaved = table.layout == RopeLayout::kInterleaved;
+  const std::size_t step = interleaved ? 2 : 1;
+  const std::size_t partner = interleaved ? 1 : num_pairs;
+  for_each_row(heads.rows, heads.cols, [&](std::size_t row) {
+    const float* cos_sin =
+        table.cos_sin + static_cast<std::size_t>(positions[row]) * table.rope_dim;
+    float* end = heads.row(row) + heads.cols;
+    for (float* head = heads.row(row); head != end; head += head_dim) {
+      for (std::size_t i = 0; i < num_pairs; ++i) {
+        float& a = head[i * step];
+        float& b = head[i * step + partner];
+        const float cos = cos_sin[2 * i];
+        const float sin = cos_sin[2 * i + 1];
+        const float rotated = a * cos - b * sin;
+        b = a * sin + b * cos;
+        a = rotated;
+      }
+    }
+  });
+}
+
+namespace {
+
+// Values to float16 and into a column of a transposed [head_dim, block_size] head.
+void scatter_key(const KernelTable& kernels, const float* key, std::size_t head_dim,
+                 std::uint16_t* column, std::size_t stride) {
+  constexpr std::size_t kChunk = 64;
+  std::uint16_t halves[kChunk];
+  for (std::size_t start = 0; start < head_dim; start += kChunk) {
+    const std::size_t len = std::min(kChunk, head_dim - start);
+    kernels.to_f16(key + start, len, halves);
+    for (std::size_t i = 0; i < len; ++i)
+      column[(start + i) * stride] = halves[i];
+  }
+}
+
+}  // namespace
+
+void CpuDevice::store_kv(ConstMatrixView k, ConstMatrixView v,
+                         std::span<const SequenceRows> sequences, const HeadShape& heads,
+                         const KvLayerView& cache) {
+  const std::size_t head_dim = heads.head_dim;
+  for (const SequenceRows& sequence : sequences) {
+    for_each_row(sequence.num_rows, heads.num_kv_heads * head_dim, [&](std::size_t i) {
+      const std::size_t position = sequence.first_position + i;
+      const auto block =
+          static_cast<std::size_t>(sequence.block_table[position / cache.block_size]);
+      const std::size_t slot = position % cache.block_size;
+      const float* key = k.row(sequence.first_row + i);
+      const float* value = v.row(sequence.first_row + i);
+      for (std::size_t head = 0; head < heads.num_kv_heads; ++head) {
+        const std::size_t base = block * cache.block_stride + head * cache.head_stride;
+        scatter_key(kernels_, key + head * head_dim, head_dim, cache.k + base + slot,
+                    cache.block_size);
+        kernels_.to_f16(value + head * head_dim, head_dim, cache.v + base + slot * head_dim);
+      }
+    });
+  }
+}
+
+Result<std::unique_ptr<Device>> make_cpu_device(const CpuDeviceOptions& options) {
+  HEARTH_ASSIGN_OR_RETURN(const ChosenKernels kernels, choose_kernels(options.kernels));
+  const std::size_t num_threads =
+      options.num_threads != 0 ? options.num_threads : ThreadPool::available_cpus();
+  return std::make_unique<CpuDevice>(kernels, num_threads);
+}
+
+}  // namespace hearth

@@ -1,0 +1,204 @@
+// The device seam: every operation a model's forward pass is made of. Model code calls these and
+// never a kernel; a second device is a second implementation, not a second model.
+//
+// Conventions. Activations are row-major float32 matrices, one row per token of the step's ragged
+// batch: [num_tokens, width]. Pointers borrow; the caller keeps everything alive until the call
+// returns. Calls are synchronous and allocate nothing once reserve() has been called for the
+// largest batch. One thread at a time may use a device. Nothing here fails: shapes are checked when
+// weights are bound, and a violated precondition is a broken invariant.
+//
+// The contract that the rest of Hearth builds on: each row's result is the same bits whatever other
+// rows are in the batch, on any number of threads and with every kernel set. All sums therefore
+// have one fixed order per output element.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "base/status.h"
+#include "base/thread_pool.h"
+#include "kernels/kernels.h"
+#include "tensor/tensor.h"
+
+namespace hearth {
+
+// Row-major [rows, cols] with `stride` floats from row to row.
+struct MatrixView {
+  float* data = nullptr;
+  std::size_t rows = 0;
+  std::size_t cols = 0;
+  std::size_t stride = 0;
+
+  float* row(std::size_t idx) const { return data + idx * stride; }
+};
+
+struct ConstMatrixView {
+  const float* data = nullptr;
+  std::size_t rows = 0;
+  std::size_t cols = 0;
+  std::size_t stride = 0;
+
+  ConstMatrixView() = default;
+  ConstMatrixView(const float* d, std::size_t r, std::size_t c, std::size_t s)
+      : data(d), rows(r), cols(c), stride(s) {}
+  ConstMatrixView(const MatrixView& m)
+      : data(m.data), rows(m.rows), cols(m.cols), stride(m.stride) {}
+  const float* row(std::size_t idx) const { return data + idx * stride; }
+};
+
+// A weight matrix [out_features, in_features] made ready for a device: a view of the file's blocks,
+// or a repacked copy. Immutable; the tensor data it was made from must outlive it.
+class WeightMatrix {
+ public:
+  virtual ~WeightMatrix() = default;
+  DType dtype() const { return dtype_; }
+  std::size_t out_features() const { return out_features_; }
+  std::size_t in_features() const { return in_features_; }
+  // Memory beyond the mapped file.
+  virtual std::size_t extra_bytes() const { return 0; }
+
+ protected:
+  WeightMatrix(DType dtype, std::size_t out_features, std::size_t in_features)
+      : dtype_(dtype), out_features_(out_features), in_features_(in_features) {}
+
+ private:
+  DType dtype_;
+  std::size_t out_features_;
+  std::size_t in_features_;
+};
+
+// One product of a linear() call: out = input x weight^T (+ bias) (+ out, when accumulating).
+struct LinearOutput {
+  const WeightMatrix* weight = nullptr;
+  const float* bias = nullptr;  // [out_features] or nullptr.
+  MatrixView out;               // [num_tokens, out_features]
+  bool accumulate = false;      // Add to what `out` holds: the residual stream.
+};
+
+enum class Activation : std::uint8_t { kSilu, kGelu, kGeluTanh, kRelu };
+
+enum class RopeLayout : std::uint8_t {
+  kInterleaved,  // Pairs (0,1), (2,3), ...: llama-type GGUF files ("norm").
+  kHalves,       // Pairs (i, i + rope_dim/2): NeoX.
+};
+
+// Rotation angles are precomputed per position: cos_sin[position][rope_dim/2][2].
+struct RopeTable {
+  RopeLayout layout = RopeLayout::kInterleaved;
+  std::size_t rope_dim = 0;        // Rotated leading part of each head, even.
+  const float* cos_sin = nullptr;  // [max_positions, rope_dim / 2, 2]
+};
+
+// Block sizes are multiples of this: the positions a kernel scores at once.
+inline constexpr std::size_t kKvPositionLanes = 16;
+
+// One layer's paged key/value memory, float16. A block holds block_size consecutive positions of
+// one sequence; within it each head has head_dim * block_size values. Keys are stored transposed,
+// so that one load brings one component of 16 positions and scores need no horizontal sums:
+//   K (block, kv_head, slot, i) at k + block * block_stride + kv_head * head_stride + i *
+//   block_size + slot V (block, kv_head, slot, i) at v + block * block_stride + kv_head *
+//   head_stride + slot * head_dim + i
+// Slots that no row has been stored to may hold anything; they are never used in a result.
+struct KvLayerView {
+  std::uint16_t* k = nullptr;
+  std::uint16_t* v = nullptr;
+  std::size_t block_stride = 0;  // Elements from block to block.
+  std::size_t head_stride = 0;   // Elements from head to head: at least head_dim * block_size.
+  std::size_t block_size = 0;    // Positions per block, a multiple of kKvPositionLanes.
+};
+
+// The rows of one sequence within the ragged batch. Row first_row + i is the token at position
+// first_position + i; it attends to positions 0 .. first_position + i of its own sequence.
+struct SequenceRows {
+  std::size_t first_row = 0;
+  std::size_t num_rows = 0;
+  std::size_t first_position = 0;
+  const std::int32_t* block_table = nullptr;  // Block id of positions [j * block_size, ...).
+};
+
+struct HeadShape {
+  std::size_t num_heads = 0;
+  std::size_t num_kv_heads = 0;  // Divides num_heads.
+  std::size_t head_dim = 0;
+};
+
+struct AttentionParams {
+  HeadShape heads;
+  float scale = 1.0f;
+  float logit_softcap = 0.0f;      // 0: none.
+  std::size_t sliding_window = 0;  // 0: the whole past; else only the last that many positions.
+};
+
+// The largest calls to come.
+struct DeviceLimits {
+  std::size_t max_tokens = 0;    // Rows of a batch.
+  std::size_t max_features = 0;  // Input features of a linear().
+  std::size_t max_head_dim = 0;
+};
+
+class Device {
+ public:
+  virtual ~Device() = default;
+
+  // "cpu (avx512, 2 threads)".
+  virtual std::string_view description() const = 0;
+
+  // The device's threads on the host, for the caller's own work between operations: a second set
+  // would only compete with them.
+  virtual ThreadPool& host_threads() = 0;
+
+  // A matrix for linear() and embed(). kUnimplemented when no kernel reads the tensor's type;
+  // kInvalidArgument when it is not a matrix. Quantized formats are repacked (see extra_bytes());
+  // the tensor's own data is then read by embed() only.
+  virtual Result<std::unique_ptr<WeightMatrix>> prepare_weight(const TensorView& tensor) = 0;
+
+  // The same for a matrix that only embed() will read: nothing is repacked.
+  virtual Result<std::unique_ptr<WeightMatrix>> prepare_table(const TensorView& tensor) = 0;
+
+  // Scratch for calls within these limits, which then allocate nothing.
+  virtual void reserve(const DeviceLimits& limits) = 0;
+
+  // out[i] = row ids[i] of the table, dequantized. Ids are within the table.
+  virtual void embed(const WeightMatrix& table, std::span<const std::int32_t> ids,
+                     MatrixView out) = 0;
+
+  // All outputs from one input: it is quantized once and the work is forked once.
+  virtual void linear(ConstMatrixView input, std::span<const LinearOutput> outputs) = 0;
+
+  // out = input / rms(input) * gain. `input` and `out` may be the same.
+  virtual void rms_norm(ConstMatrixView input, const float* gain, float epsilon,
+                        MatrixView out) = 0;
+
+  // Rotates the heads of q ([num_tokens, num_heads * head_dim]) or k in place.
+  virtual void rope(MatrixView heads, std::size_t head_dim, const RopeTable& table,
+                    std::span<const std::int32_t> positions) = 0;
+
+  // Stores each row of k and v ([num_tokens, num_kv_heads * head_dim]) at its position's slot.
+  virtual void store_kv(ConstMatrixView k, ConstMatrixView v,
+                        std::span<const SequenceRows> sequences, const HeadShape& heads,
+                        const KvLayerView& cache) = 0;
+
+  // Causal attention of every row over its own sequence's cache, which already holds these rows.
+  // q and out: [num_tokens, num_heads * head_dim].
+  virtual void attention(ConstMatrixView q, std::span<const SequenceRows> sequences,
+                         const AttentionParams& params, const KvLayerView& cache,
+                         MatrixView out) = 0;
+
+  // out = activation(gate) * up, element by element. `out` may be `gate` or `up`.
+  virtual void gated_activation(Activation activation, ConstMatrixView gate, ConstMatrixView up,
+                                MatrixView out) = 0;
+};
+
+struct CpuDeviceOptions {
+  std::size_t num_threads = 0;        // 0: ThreadPool::available_cpus().
+  std::string_view kernels = "auto";  // A name from kernel_sets(), or "auto": the best one.
+};
+
+// kInvalidArgument with the available names when the kernel set does not exist or this CPU lacks
+// it.
+Result<std::unique_ptr<Device>> make_cpu_device(const CpuDeviceOptions& options);
+
+}  // namespace hearth

@@ -1,0 +1,132 @@
+#include "kernels/dispatch.h"
+
+#include <algorithm>
+#include <array>
+
+#include "kernels/kernels.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace hearth {
+namespace {
+
+struct Feature {
+  std::string_view name;
+  bool present = false;
+};
+
+#if defined(__x86_64__)
+
+bool has_avx_vnni() {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  // Leaf 7, sub-leaf 1; 256-bit state is what AVX2 support has established.
+  return __builtin_cpu_supports("avx2") != 0 &&
+         __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & (1U << 4)) != 0;
+}
+
+// The compiler's runtime asks the operating system as well as the CPU.
+std::array<Feature, 9> detect_features() {
+  return {{{"avx2", __builtin_cpu_supports("avx2") != 0},
+           {"fma", __builtin_cpu_supports("fma") != 0},
+           {"f16c", __builtin_cpu_supports("f16c") != 0},
+           {"avxvnni", has_avx_vnni()},
+           {"avx512f", __builtin_cpu_supports("avx512f") != 0},
+           {"avx512bw", __builtin_cpu_supports("avx512bw") != 0},
+           {"avx512dq", __builtin_cpu_supports("avx512dq") != 0},
+           {"avx512vl", __builtin_cpu_supports("avx512vl") != 0},
+           {"avx512vnni", __builtin_cpu_supports("avx512vnni") != 0}}};
+}
+
+#else
+
+std::array<Feature, 0> detect_features() {
+  return {};
+}
+
+#endif
+
+// True when every word of `needed` is a present feature.
+bool has_all(std::string_view needed) {
+  const auto features = detect_features();
+  while (!needed.empty()) {
+    const std::size_t end = std::min(needed.find(' '), needed.size());
+    const std::string_view word = needed.substr(0, end);
+    if (std::none_of(features.begin(), features.end(),
+                     [word](const Feature& f) { return f.present && f.name == word; })) {
+      return false;
+    }
+    needed.remove_prefix(std::min(end + 1, needed.size()));
+  }
+  return true;
+}
+
+struct KernelSet {
+  KernelSetInfo info;
+  const KernelTable* table = nullptr;
+};
+
+// Best first. Sets of other architectures are not compiled in and have no entry.
+const std::vector<KernelSet>& all_sets() {
+  static const std::vector<KernelSet> sets = [] {
+    std::vector<KernelSet> found;
+    const auto add = [&found](std::string_view name, std::string_view needs,
+                              const KernelTable* table) {
+      if (table != nullptr) found.push_back({{name, needs, has_all(needs)}, table});
+    };
+    add("avx512", "avx2 fma f16c avx512f avx512bw avx512dq avx512vl avx512vnni", avx512_kernels());
+    add("avx2-vnni", "avx2 fma f16c avxvnni", avx2_vnni_kernels());
+    add("avx2", "avx2 fma f16c", avx2_kernels());
+    add("reference", "", &reference_kernels());
+    return found;
+  }();
+  return sets;
+}
+
+}  // namespace
+
+std::span<const KernelSetInfo> kernel_sets() {
+  static const std::vector<KernelSetInfo> infos = [] {
+    std::vector<KernelSetInfo> result;
+    for (const KernelSet& set : all_sets())
+      result.push_back(set.info);
+    return result;
+  }();
+  return infos;
+}
+
+std::string_view best_kernel_set() {
+  for (const KernelSet& set : all_sets()) {
+    if (set.info.supported) return set.info.name;
+  }
+  return "reference";
+}
+
+std::string cpu_features() {
+  std::string text;
+  for (const Feature& feature : detect_features()) {
+    if (!feature.present) continue;
+    if (!text.empty()) text += ' ';
+    text += feature.name;
+  }
+  return text;
+}
+
+Result<ChosenKernels> choose_kernels(std::string_view name) {
+  if (name == "auto") name = best_kernel_set();
+  std::string usable;
+  for (const KernelSet& set : all_sets()) {
+    if (set.info.supported && set.info.name == name) return ChosenKernels{set.info.name, set.table};
+    if (!set.info.supported) continue;
+    if (!usable.empty()) usable += ", ";
+    usable += set.info.name;
+  }
+  return error(StatusCode::kInvalidArgument,
+               "kernel set '{}' is not available on this CPU; available: auto, {}", name, usable);
+}
+
+}  // namespace hearth

@@ -1,0 +1,227 @@
+// What one instruction set provides, and the packed weight layout all of them read. Internal to the
+// kernels module.
+//
+// Files compiled with instruction set flags include this header, so it holds plain data, constexpr
+// functions with internal linkage and nothing that could leave such code in a shared symbol.
+//
+// Order of summation, the same in every set, so that all sets give the same bits:
+// - Products of packed weights: per output element one float32 chain over the 32-value groups of
+// the
+//   row, ascending. A group's integer dot product is exact; see multiply_panel in simd_kernels.h
+//   for the float operations that fold it in.
+// - Products of float weights and sums of squares: kVirtualLanes chains, element k in chain
+//   k % kVirtualLanes, ascending, absent elements of the last round counted as zeros; then lane i
+//   is added to lane i + 8, i + 4, i + 2, i + 1.
+// - Attention scores: one chain over the head's components, ascending; values: one chain over the
+//   positions, ascending.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace hearth {
+
+inline constexpr std::size_t kVirtualLanes = 16;
+inline constexpr std::size_t kPanelColumns = 16;  // Output features per packed panel.
+inline constexpr std::size_t kGroupLen = 32;      // Values that share an activation scale.
+inline constexpr std::size_t kSuperGroups = 8;    // Groups per 256-value super-block.
+inline constexpr std::size_t kMaxTileRows = 32;   // Activation rows per kernel call.
+inline constexpr std::size_t kMaxTileQueries = 16;
+inline constexpr std::size_t kPartitionLen = 256;  // Positions per attention partition.
+inline constexpr std::size_t kCacheLineBytes = 64;
+
+enum class PackedFormat : std::uint8_t {
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ8_0,
+  kQ2_K,
+  kQ3_K,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+  kIQ4_NL,
+  kIQ4_XS,
+};
+inline constexpr std::size_t kNumPackedFormats = 12;
+
+// A weight is scale * (q - zero point) or scale * q + min, q being an unsigned number of `bits`
+// bits or what the 4-bit table holds for it.
+struct PackedTraits {
+  int bits = 0;          // Stored per value.
+  int zero_shift = -1;   // The zero point is 1 << zero_shift; -1: none.
+  bool has_min = false;  // Added per scale; with super-blocks it is subtracted, as in the file.
+  bool table = false;    // q = kTable4[stored].
+  bool halves = false;   // One scale for 16 values instead of 32.
+  bool super = false;    // scale = f16 of the super-block * 8-bit sub-scale.
+  bool signed_scales = false;  // Of the sub-scales.
+};
+
+static constexpr PackedTraits packed_traits(PackedFormat format) {
+  switch (format) {
+    case PackedFormat::kQ4_0:
+      return {.bits = 4, .zero_shift = 3};
+    case PackedFormat::kQ4_1:
+      return {.bits = 4, .has_min = true};
+    case PackedFormat::kQ5_0:
+      return {.bits = 5, .zero_shift = 4};
+    case PackedFormat::kQ5_1:
+      return {.bits = 5, .has_min = true};
+    case PackedFormat::kQ8_0:
+      return {.bits = 8, .zero_shift = 7};
+    case PackedFormat::kQ2_K:
+      return {.bits = 2, .has_min = true, .halves = true, .super = true};
+    case PackedFormat::kQ3_K:
+      return {.bits = 3, .zero_shift = 2, .halves = true, .super = true, .signed_scales = true};
+    case PackedFormat::kQ4_K:
+      return {.bits = 4, .has_min = true, .super = true};
+    case PackedFormat::kQ5_K:
+      return {.bits = 5, .has_min = true, .super = true};
+    case PackedFormat::kQ6_K:
+      return {.bits = 6, .zero_shift = 5, .halves = true, .super = true, .signed_scales = true};
+    case PackedFormat::kIQ4_NL:
+      return {.bits = 4, .zero_shift = 7, .table = true};
+    case PackedFormat::kIQ4_XS:
+      return {.bits = 4, .zero_shift = 7, .table = true, .super = true, .signed_scales = true};
+  }
+  return {};
+}
+
+// The non-linear 4-bit values of IQ4_NL and IQ4_XS plus 128.
+inline constexpr std::uint8_t kTable4[16] = {1,   24,  45,  63,  79,  93,  106, 118,
+                                             129, 141, 153, 166, 181, 197, 217, 241};
+
+// Where things lie in a panel: 16 output features (columns) of all input features.
+//   quants  per group bits * 64 bytes, made of planes of 64-byte vectors. A vector holds 16 columns
+//   x 4
+//           consecutive inputs; the eight such "quads" of a group are Q[0..7].
+//           4-bit plane, 4 vectors: vector c has Q[c] in the low and Q[c + 4] in the high nibbles.
+//           2-bit plane, 2 vectors: vector c has Q[4 c + j] in bits 2 j.
+//           1-bit plane, 1 vector: Q[q] in bit q.  8-bit plane: the eight quads.
+//           3 bits = 2-bit plane, then 1-bit plane (bit 2); 5 = 4 + 1; 6 = 4 + 2.
+//   scales  per group, 16 columns each: f16 scales [, f16 mins], or with super-blocks 8-bit
+//   sub-scales
+//           (first half, second half) [, sub-mins in the same order].
+//   supers  per super-block: 16 f16 scales [, 16 f16 mins].
+struct PanelLayout {
+  std::size_t group_quant_bytes = 0;
+  std::size_t group_scale_bytes = 0;
+  std::size_t super_bytes = 0;
+  std::size_t scales_offset = 0;
+  std::size_t supers_offset = 0;
+  std::size_t total_bytes = 0;  // A multiple of kCacheLineBytes, which panels are aligned to.
+};
+
+static constexpr std::size_t round_up_to_line(std::size_t bytes) {
+  return (bytes + kCacheLineBytes - 1) / kCacheLineBytes * kCacheLineBytes;
+}
+
+static constexpr PanelLayout panel_layout(const PackedTraits& traits, std::size_t num_groups) {
+  PanelLayout layout;
+  const std::size_t parts = traits.has_min ? 2 : 1;
+  layout.group_quant_bytes = static_cast<std::size_t>(traits.bits) * 64;
+  layout.group_scale_bytes = traits.super ? 16 * parts * (traits.halves ? 2 : 1) : 32 * parts;
+  layout.super_bytes = traits.super ? 32 * parts : 0;
+  layout.scales_offset = num_groups * layout.group_quant_bytes;
+  layout.supers_offset =
+      round_up_to_line(layout.scales_offset + num_groups * layout.group_scale_bytes);
+  layout.total_bytes =
+      round_up_to_line(layout.supers_offset + num_groups / kSuperGroups * layout.super_bytes);
+  return layout;
+}
+
+// 32 inputs of one row, quantized: x ~ scale * q with |q| <= 127. A group with a non-finite input
+// has a NaN scale and zero values.
+struct ActivationGroup {
+  std::int8_t q[kGroupLen];
+  float scale;
+  float sum;                   // Of q, exact.
+  std::int32_t neg_sum;        // -(sum of q)
+  std::int32_t neg_sum_first;  // -(sum of q[0..15])
+};
+static_assert(sizeof(ActivationGroup) == 48);
+
+// Rows of float weights for one call of a float product.
+struct FloatProduct {
+  const void* weights = nullptr;  // num_columns rows of in_features values
+  std::size_t weight_stride_bytes = 0;
+  std::size_t num_columns = 0;   // <= kPanelColumns
+  const float* input = nullptr;  // [num_rows, in_features]
+  std::size_t input_stride = 0;
+  std::size_t num_rows = 0;  // <= kMaxTileRows
+  std::size_t in_features = 0;
+  float* out = nullptr;  // [num_rows, kPanelColumns]; columns beyond num_columns untouched
+};
+
+// One key/value head, one partition, up to kMaxTileQueries queries. Positions count from the start
+// of the partition; lane block j holds positions [16 j, 16 j + 16). Lane blocks before the first
+// position that any query attends to, and after the last, are not looked at.
+struct AttentionTile {
+  const float* queries = nullptr;  // [num_queries, head_dim], already scaled
+  std::size_t num_queries = 0;
+  std::size_t head_dim = 0;
+  const std::uint16_t* const* keys = nullptr;  // Per lane block; component i at + i * key_stride
+  std::size_t key_stride = 0;
+  const std::uint16_t* const* values =
+      nullptr;                            // Per lane block; position p at + (p % 16) * head_dim
+  const std::uint32_t* begins = nullptr;  // Per query: attends to positions [begin, end) of the
+  const std::uint32_t* ends = nullptr;    // partition; begin < end.
+  float softcap = 0.0f;
+  float* scores = nullptr;  // [num_queries, kPartitionLen]; scratch
+  float* maxima = nullptr;  // [num_queries]; largest score
+  float* sums = nullptr;    // [num_queries]; sum of exp(score - maximum)
+  float* out = nullptr;     // [num_queries, head_dim]; same weights times values
+};
+
+// A partial result folded into a running one: all [head_dim] wide.
+struct AttentionState {
+  float max = 0.0f;
+  float sum = 0.0f;
+  float* out = nullptr;
+};
+
+enum class FloatFormat : std::uint8_t { kF32, kF16, kBF16 };
+inline constexpr std::size_t kNumFloatFormats = 3;
+
+enum class ActivationKind : std::uint8_t { kSilu, kGelu, kGeluTanh, kRelu };
+
+// Pointers need no alignment beyond their type's unless stated. Inputs and outputs do not overlap
+// unless stated. Nothing here allocates or fails; NaN and infinity propagate.
+struct KernelTable {
+  // out [num_rows, kPanelColumns] = input x panel^T. `input` is [num_groups, num_rows], so that all
+  // rows' shares of a group are adjacent; panel and out are aligned to kCacheLineBytes.
+  using MultiplyPanel = void (*)(const std::uint8_t* panel, std::size_t num_groups,
+                                 const ActivationGroup* input, std::size_t num_rows, float* out);
+  MultiplyPanel multiply_panel[kNumPackedFormats];
+
+  void (*multiply_float[kNumFloatFormats])(const FloatProduct& product);
+
+  // Group g of the row goes to out[g * out_stride].
+  void (*quantize_row)(const float* input, std::size_t num_groups, ActivationGroup* out,
+                       std::size_t out_stride);
+
+  // out = input / sqrt(mean(input^2) + epsilon) * gain; out may be input.
+  void (*rms_norm)(const float* input, const float* gain, float epsilon, std::size_t len,
+                   float* out);
+
+  // out = activation(gate) * up; out may be either.
+  void (*gated_activation)(ActivationKind kind, const float* gate, const float* up, std::size_t len,
+                           float* out);
+
+  // Round to nearest even.
+  void (*to_f16)(const float* input, std::size_t len, std::uint16_t* out);
+
+  void (*attend)(const AttentionTile& tile);
+  // running = running merged with part; `part.out` is read only.
+  void (*merge_attention)(AttentionState& running, const AttentionState& part,
+                          std::size_t head_dim);
+};
+
+// Null when the set was not compiled in (another architecture).
+const KernelTable* avx512_kernels();
+const KernelTable* avx2_vnni_kernels();
+const KernelTable* avx2_kernels();
+const KernelTable& reference_kernels();
+
+}  // namespace hearth

@@ -1,0 +1,329 @@
+// Plain loops, for any CPU: the statement of what the fast kernels compute, bit for bit.
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "kernels/kernel_table.h"
+#include "kernels/simd_math.h"
+#include "tensor/float16.h"
+
+namespace hearth {
+namespace {
+
+using Lanes = std::array<float, kVirtualLanes>;
+
+float add_up(Lanes lanes) {
+  for (std::size_t half = kVirtualLanes / 2; half > 0; half /= 2) {
+    for (std::size_t i = 0; i < half; ++i)
+      lanes[i] += lanes[i + half];
+  }
+  return lanes[0];
+}
+
+float load_f16(const std::uint8_t* p, std::size_t idx) {
+  std::uint16_t bits;
+  std::memcpy(&bits, p + idx * sizeof(bits), sizeof(bits));
+  return f16_to_f32(bits);
+}
+
+// ---- Products of packed weights
+// ------------------------------------------------------------------
+
+// Value k (0..31) of a group's quants for a column, as the panel layout places it.
+int unpack_value(const PackedTraits& traits, const std::uint8_t* quants, std::size_t column,
+                 std::size_t k) {
+  const std::size_t quad = k / 4;
+  const std::size_t byte = column * 4 + k % 4;
+  const auto plane = [&](std::size_t vector, std::size_t shift, int mask) {
+    return (quants[vector * 64 + byte] >> shift) & mask;
+  };
+  const auto nibble = [&] { return plane(quad % 4, quad / 4 * 4, 0xf); };
+  switch (traits.bits) {
+    case 2:
+      return plane(quad / 4, quad % 4 * 2, 3);
+    case 3:
+      return plane(quad / 4, quad % 4 * 2, 3) | (plane(2, quad, 1) << 2);
+    case 4:
+      return traits.table ? kTable4[nibble()] : nibble();
+    case 5:
+      return nibble() | (plane(4, quad, 1) << 4);
+    case 6:
+      return nibble() | (plane(4 + quad / 4, quad % 4 * 2, 3) << 4);
+    default:
+      return plane(quad, 0, 0xff);
+  }
+}
+
+struct GroupScales {
+  float scale[2] = {};
+  float min[2] = {};  // As it is added.
+};
+
+GroupScales load_scales(const PackedTraits& traits, const std::uint8_t* scales,
+                        const std::uint8_t* supers, std::size_t column) {
+  GroupScales result;
+  if (!traits.super) {
+    result.scale[0] = load_f16(scales, column);
+    if (traits.has_min) result.min[0] = load_f16(scales + 32, column);
+    return result;
+  }
+  const std::size_t parts = traits.halves ? 2 : 1;
+  const float super = load_f16(supers, column);
+  for (std::size_t i = 0; i < parts; ++i) {
+    const std::uint8_t sub = scales[i * 16 + column];
+    result.scale[i] =
+        super * static_cast<float>(traits.signed_scales
+                                       ? static_cast<int>(static_cast<std::int8_t>(sub))
+                                       : static_cast<int>(sub));
+    if (traits.has_min) {
+      result.min[i] =
+          -load_f16(supers + 32, column) * static_cast<float>(scales[(parts + i) * 16 + column]);
+    }
+  }
+  return result;
+}
+
+// The group's share of an output element before the activation scale.
+float group_value(const PackedTraits& traits, const int* weights, const GroupScales& scales,
+                  const ActivationGroup& input) {
+  const int zero_point = traits.zero_shift >= 0 ? 1 << traits.zero_shift : 0;
+  int dot[2] = {0, 0};
+  for (std::size_t k = 0; k < kGroupLen; ++k) {
+    dot[k * 2 / kGroupLen] += (weights[k] - zero_point) * input.q[k];
+  }
+  if (!traits.halves) {
+    const auto whole = static_cast<float>(dot[0] + dot[1]);
+    if (!traits.has_min) return scales.scale[0] * whole;
+    return std::fma(scales.scale[0], whole, scales.min[0] * input.sum);
+  }
+  float value = scales.scale[0] * static_cast<float>(dot[0]);
+  value = std::fma(scales.scale[1], static_cast<float>(dot[1]), value);
+  if (traits.has_min) {
+    const int neg_second = input.neg_sum - input.neg_sum_first;
+    value = std::fma(-scales.min[0], static_cast<float>(input.neg_sum_first), value);
+    value = std::fma(-scales.min[1], static_cast<float>(neg_second), value);
+  }
+  return value;
+}
+
+template <PackedFormat kFormat>
+void multiply_panel(const std::uint8_t* panel, std::size_t num_groups, const ActivationGroup* input,
+                    std::size_t num_rows, float* out) {
+  constexpr PackedTraits kTraits = packed_traits(kFormat);
+  const PanelLayout layout = panel_layout(kTraits, num_groups);
+  std::fill_n(out, num_rows * kPanelColumns, 0.0f);
+  for (std::size_t g = 0; g < num_groups; ++g) {
+    for (std::size_t column = 0; column < kPanelColumns; ++column) {
+      int weights[kGroupLen];
+      for (std::size_t k = 0; k < kGroupLen; ++k) {
+        weights[k] = unpack_value(kTraits, panel + g * layout.group_quant_bytes, column, k);
+      }
+      const GroupScales scales =
+          load_scales(kTraits, panel + layout.scales_offset + g * layout.group_scale_bytes,
+                      panel + layout.supers_offset + g / kSuperGroups * layout.super_bytes, column);
+      for (std::size_t r = 0; r < num_rows; ++r) {
+        const ActivationGroup& row = input[g * num_rows + r];
+        float& cell = out[r * kPanelColumns + column];
+        cell = std::fma(row.scale, group_value(kTraits, weights, scales, row), cell);
+      }
+    }
+  }
+}
+
+// ---- Products of float weights
+// -------------------------------------------------------------------
+
+template <FloatFormat kFormat>
+float load_weight(const std::uint8_t* row, std::size_t k) {
+  if constexpr (kFormat == FloatFormat::kF32) {
+    float value;
+    std::memcpy(&value, row + k * sizeof(value), sizeof(value));
+    return value;
+  } else if constexpr (kFormat == FloatFormat::kF16) {
+    return load_f16(row, k);
+  } else {
+    std::uint16_t bits;
+    std::memcpy(&bits, row + k * sizeof(bits), sizeof(bits));
+    return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+  }
+}
+
+template <FloatFormat kFormat>
+void multiply_float(const FloatProduct& p) {
+  const std::size_t rounded = (p.in_features + kVirtualLanes - 1) / kVirtualLanes * kVirtualLanes;
+  for (std::size_t column = 0; column < p.num_columns; ++column) {
+    const auto* weights =
+        static_cast<const std::uint8_t*>(p.weights) + column * p.weight_stride_bytes;
+    for (std::size_t r = 0; r < p.num_rows; ++r) {
+      const float* input = p.input + r * p.input_stride;
+      Lanes acc{};
+      for (std::size_t k = 0; k < rounded; ++k) {
+        const bool present = k < p.in_features;
+        const float w = present ? load_weight<kFormat>(weights, k) : 0.0f;
+        const float x = present ? input[k] : 0.0f;
+        acc[k % kVirtualLanes] = std::fma(w, x, acc[k % kVirtualLanes]);
+      }
+      p.out[r * kPanelColumns + column] = add_up(acc);
+    }
+  }
+}
+
+// ---- Quantization of activations
+// -----------------------------------------------------------------
+
+void quantize_row(const float* input, std::size_t num_groups, ActivationGroup* out,
+                  std::size_t out_stride) {
+  for (std::size_t g = 0; g < num_groups; ++g) {
+    const float* x = input + g * kGroupLen;
+    ActivationGroup& group = out[g * out_stride];
+    float max = 0.0f;
+    bool finite = true;
+    for (std::size_t k = 0; k < kGroupLen; ++k) {
+      finite = finite && std::isfinite(x[k]);
+      max = std::max(max, std::fabs(x[k]));
+    }
+    group.scale = finite ? max / 127.0f : std::numeric_limits<float>::quiet_NaN();
+    const float inverse = finite && max > 1e-35f ? 127.0f / max : 0.0f;
+    int sums[2] = {0, 0};
+    for (std::size_t k = 0; k < kGroupLen; ++k) {
+      const int q = finite ? static_cast<int>(std::nearbyint(x[k] * inverse)) : 0;
+      group.q[k] = static_cast<std::int8_t>(q);
+      sums[k * 2 / kGroupLen] += q;
+    }
+    group.sum = static_cast<float>(sums[0] + sums[1]);
+    group.neg_sum = -(sums[0] + sums[1]);
+    group.neg_sum_first = -sums[0];
+  }
+}
+
+// ---- Element-wise
+// --------------------------------------------------------------------------------
+
+// The policy of simd_math.h for one float.
+struct Scalar {
+  using F = float;
+  static F set1(float x) { return x; }
+  static F add(F a, F b) { return a + b; }
+  static F sub(F a, F b) { return a - b; }
+  static F mul(F a, F b) { return a * b; }
+  static F div(F a, F b) { return a / b; }
+  static F fma(F a, F b, F c) { return std::fma(a, b, c); }
+  static F abs(F x) { return std::fabs(x); }
+  static F select_less(F a, F b, F yes, F no) { return a < b ? yes : no; }
+  static F power_of_two(F shifted) {
+    return std::bit_cast<float>((std::bit_cast<std::uint32_t>(shifted) << 23) + (127U << 23));
+  }
+};
+
+void rms_norm(const float* input, const float* gain, float epsilon, std::size_t len, float* out) {
+  const std::size_t rounded = (len + kVirtualLanes - 1) / kVirtualLanes * kVirtualLanes;
+  Lanes acc{};
+  for (std::size_t k = 0; k < rounded; ++k) {
+    const float x = k < len ? input[k] : 0.0f;
+    acc[k % kVirtualLanes] = std::fma(x, x, acc[k % kVirtualLanes]);
+  }
+  const float mean = add_up(acc) / static_cast<float>(len);
+  const float inverse = 1.0f / std::sqrt(mean + epsilon);
+  for (std::size_t k = 0; k < len; ++k)
+    out[k] = input[k] * inverse * gain[k];
+}
+
+float activate(ActivationKind kind, float x) {
+  switch (kind) {
+    case ActivationKind::kSilu:
+      return silu_of<Scalar>(x);
+    case ActivationKind::kGelu:
+      return gelu_of<Scalar>(x);
+    case ActivationKind::kGeluTanh:
+      return gelu_tanh_of<Scalar>(x);
+    case ActivationKind::kRelu:
+      return relu_of<Scalar>(x);
+  }
+  return x;
+}
+
+void gated_activation(ActivationKind kind, const float* gate, const float* up, std::size_t len,
+                      float* out) {
+  for (std::size_t k = 0; k < len; ++k)
+    out[k] = activate(kind, gate[k]) * up[k];
+}
+
+void to_f16(const float* input, std::size_t len, std::uint16_t* out) {
+  for (std::size_t k = 0; k < len; ++k)
+    out[k] = f32_to_f16(input[k]);
+}
+
+// ---- Attention
+// -----------------------------------------------------------------------------------
+
+float score_of(const AttentionTile& t, const float* query, std::size_t position) {
+  const std::uint16_t* keys = t.keys[position / kVirtualLanes] + position % kVirtualLanes;
+  float score = 0.0f;
+  for (std::size_t i = 0; i < t.head_dim; ++i) {
+    score = std::fma(query[i], f16_to_f32(keys[i * t.key_stride]), score);
+  }
+  return t.softcap > 0.0f ? t.softcap * tanh_of<Scalar>(score / t.softcap) : score;
+}
+
+void attend(const AttentionTile& t) {
+  for (std::size_t r = 0; r < t.num_queries; ++r) {
+    float* scores = t.scores + r * kPartitionLen;
+    float max = -std::numeric_limits<float>::infinity();
+    for (std::size_t p = t.begins[r]; p < t.ends[r]; ++p) {
+      scores[p] = score_of(t, t.queries + r * t.head_dim, p);
+      max = scores[p] > max ? scores[p] : max;
+    }
+    Lanes sums{};
+    float* out = t.out + r * t.head_dim;
+    std::fill_n(out, t.head_dim, 0.0f);
+    for (std::size_t p = t.begins[r]; p < t.ends[r]; ++p) {
+      const float weight = exp_of<Scalar>(scores[p] - max);
+      sums[p % kVirtualLanes] += weight;
+      const std::uint16_t* value = t.values[p / kVirtualLanes] + p % kVirtualLanes * t.head_dim;
+      for (std::size_t i = 0; i < t.head_dim; ++i) {
+        out[i] = std::fma(weight, f16_to_f32(value[i]), out[i]);
+      }
+    }
+    t.maxima[r] = max;
+    t.sums[r] = add_up(sums);
+  }
+}
+
+void merge_attention(AttentionState& running, const AttentionState& part, std::size_t head_dim) {
+  const float max = running.max > part.max || std::isnan(running.max) ? running.max : part.max;
+  const float old_scale = exp_of<Scalar>(running.max - max);
+  const float new_scale = exp_of<Scalar>(part.max - max);
+  running.sum = std::fma(running.sum, old_scale, part.sum * new_scale);
+  for (std::size_t i = 0; i < head_dim; ++i) {
+    running.out[i] = std::fma(running.out[i], old_scale, part.out[i] * new_scale);
+  }
+  running.max = max;
+}
+
+using P = PackedFormat;
+constexpr KernelTable kTable = {
+    .multiply_panel = {multiply_panel<P::kQ4_0>, multiply_panel<P::kQ4_1>, multiply_panel<P::kQ5_0>,
+                       multiply_panel<P::kQ5_1>, multiply_panel<P::kQ8_0>, multiply_panel<P::kQ2_K>,
+                       multiply_panel<P::kQ3_K>, multiply_panel<P::kQ4_K>, multiply_panel<P::kQ5_K>,
+                       multiply_panel<P::kQ6_K>, multiply_panel<P::kIQ4_NL>,
+                       multiply_panel<P::kIQ4_XS>},
+    .multiply_float = {multiply_float<FloatFormat::kF32>, multiply_float<FloatFormat::kF16>,
+                       multiply_float<FloatFormat::kBF16>},
+    .quantize_row = quantize_row,
+    .rms_norm = rms_norm,
+    .gated_activation = gated_activation,
+    .to_f16 = to_f16,
+    .attend = attend,
+    .merge_attention = merge_attention,
+};
+
+}  // namespace
+
+const KernelTable& reference_kernels() {
+  return kTable;
+}
+
+}  // namespace hearth

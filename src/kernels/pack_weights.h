@@ -1,0 +1,27 @@
+// From the blocks of a model file to the packed panels that the kernels read (see kernel_table.h).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+
+#include "kernels/kernel_table.h"
+#include "tensor/dtype.h"
+
+namespace hearth {
+
+// nullopt for formats that are not packed.
+std::optional<PackedFormat> packed_format_of(DType dtype);
+
+// Rows of a weight matrix that become one panel.
+struct PanelSource {
+  const std::byte* rows = nullptr;  // num_columns rows of in_features values, row_bytes apart.
+  std::size_t row_bytes = 0;
+  std::size_t num_columns = 0;  // <= kPanelColumns; missing columns get zero scales.
+  std::size_t in_features = 0;  // Whole blocks.
+};
+
+// Writes panel_layout(...).total_bytes bytes. Independent panels may be packed by several threads.
+void pack_panel(PackedFormat format, const PanelSource& source, std::uint8_t* panel);
+
+}  // namespace hearth

@@ -1,0 +1,743 @@
+// The fast kernels, written once over a vector policy and compiled per instruction set. The
+// plain-loop statement of the same arithmetic is kernels_reference.cc.
+//
+// A policy V lives in the anonymous namespace of its file, which gives every template below
+// internal linkage there. It provides
+//   kLanes                float lanes per register: kVirtualLanes or half of it
+//   F, I, B               registers of kLanes floats, kLanes int32, 4 * kLanes bytes
+//   float and integer operations named as used here; *_partial forms touch only the first n lanes
+//   dot<kBits, kQuads>    I = sum over kQuads of (unsigned weights x signed inputs) + an initial I
+//   kDotIsSigned8         8-bit dot products take the zero point of 128 off the weights themselves
+//   kScoreBlocks, kValueRegisters, kFloatAccumulators
+//                         register tile shapes
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "kernels/kernel_table.h"
+#include "kernels/simd_math.h"
+
+namespace hearth {
+
+struct Range {
+  std::size_t begin;
+  std::size_t end;
+};
+
+template <class V>
+inline constexpr std::size_t kRegs = kVirtualLanes / V::kLanes;
+
+template <class V>
+float reduce_lanes(const typename V::F (&acc)[kRegs<V>]) {
+  if constexpr (kRegs<V> == 1) {
+    return V::reduce(acc[0]);
+  } else {
+    static_assert(kRegs<V> == 2);
+    return V::reduce(V::add(acc[0], acc[1]));
+  }
+}
+
+template <class V>
+typename V::F load_lanes(const float* p, std::size_t len) {
+  return len == V::kLanes ? V::load(p) : V::load_partial(p, len);
+}
+
+template <class V>
+void store_lanes(float* p, std::size_t len, typename V::F value) {
+  if (len == V::kLanes) {
+    V::store(p, value);
+  } else {
+    V::store_partial(p, len, value);
+  }
+}
+
+// ---- Products of packed weights
+// ------------------------------------------------------------------
+
+// Quad q of a group's quants for the columns of register `part`.
+template <class V, PackedTraits kTraits, int q>
+typename V::B unpack_quad(const std::uint8_t* quants) {
+  using B = typename V::B;
+  if constexpr (kTraits.bits == 8) {
+    return V::load_bytes(quants + q * 64);
+  } else if constexpr (kTraits.bits == 2 || kTraits.bits == 3) {
+    const B pairs = V::load_bytes(quants + q / 4 * 64);
+    B value = V::and_bytes(V::template shift_bits<-2 * (q % 4)>(pairs), 0x03);
+    if constexpr (kTraits.bits == 3) {
+      const B high = V::load_bytes(quants + 128);
+      value = V::or_bytes(value, V::and_bytes(V::template shift_bits<2 - q>(high), 0x04));
+    }
+    return value;
+  } else {
+    const B nibbles = V::load_bytes(quants + q % 4 * 64);
+    B value = V::and_bytes(V::template shift_bits < q<4 ? 0 : -4>(nibbles), 0x0f);
+    if constexpr (kTraits.bits == 5) {
+      const B high = V::load_bytes(quants + 256);
+      value = V::or_bytes(value, V::and_bytes(V::template shift_bits<4 - q>(high), 0x10));
+    }
+    if constexpr (kTraits.bits == 6) {
+      const B high = V::load_bytes(quants + 256 + q / 4 * 64);
+      value = V::or_bytes(value, V::and_bytes(V::template shift_bits<4 - 2 * (q % 4)>(high), 0x30));
+    }
+    if constexpr (kTraits.table) value = V::look_up(value);
+    return value;
+  }
+}
+
+template <class V, PackedTraits kTraits>
+struct GroupWeights {
+  typename V::B quads[8];
+  typename V::F scale[kTraits.halves ? 2 : 1];
+  typename V::F min[kTraits.halves ? 2 : 1];  // Only with has_min.
+};
+
+// The float scales (and mins, signed as they are added) of a group for the columns of one register.
+template <class V, PackedTraits kTraits>
+void load_scales(const std::uint8_t* scales, const std::uint8_t* supers,
+                 GroupWeights<V, kTraits>& group) {
+  constexpr std::size_t kParts = kTraits.halves ? 2 : 1;
+  if constexpr (!kTraits.super) {
+    group.scale[0] = V::load_f16(reinterpret_cast<const std::uint16_t*>(scales));
+    if constexpr (kTraits.has_min) {
+      group.min[0] = V::load_f16(reinterpret_cast<const std::uint16_t*>(scales + 32));
+    }
+  } else {
+    const auto super = V::load_f16(reinterpret_cast<const std::uint16_t*>(supers));
+    for (std::size_t i = 0; i < kParts; ++i) {
+      const std::uint8_t* sub = scales + i * 16;
+      group.scale[i] =
+          V::mul(super, kTraits.signed_scales ? V::load_int8(sub) : V::load_uint8(sub));
+    }
+    if constexpr (kTraits.has_min) {
+      const auto super_min =
+          V::sub(V::set1(0.0f), V::load_f16(reinterpret_cast<const std::uint16_t*>(supers + 32)));
+      for (std::size_t i = 0; i < kParts; ++i) {
+        group.min[i] = V::mul(super_min, V::load_uint8(scales + kParts * 16 + i * 16));
+      }
+    }
+  }
+}
+
+// acc += activation scale * (weight scale * integer dot product [+ min * sum of q])
+template <class V, PackedTraits kTraits>
+typename V::F accumulate_group(const GroupWeights<V, kTraits>& group, const ActivationGroup& input,
+                               typename V::F acc) {
+  using F = typename V::F;
+  using I = typename V::I;
+  constexpr int kBits = kTraits.table ? 8 : kTraits.bits;
+  constexpr bool kZero = kTraits.zero_shift >= 0 && !(kBits == 8 && V::kDotIsSigned8);
+  constexpr int kShift = kZero ? kTraits.zero_shift : 0;
+  F value;
+  if constexpr (!kTraits.halves) {
+    const I start =
+        kZero ? V::template shift_left<kShift>(V::set1_int(input.neg_sum)) : V::zero_int();
+    const F dot = V::to_float(V::template dot<kBits, 8>(group.quads, input.q, start));
+    if constexpr (kTraits.has_min) {
+      value = V::fma(group.scale[0], dot, V::mul(group.min[0], V::set1(input.sum)));
+    } else {
+      value = V::mul(group.scale[0], dot);
+    }
+  } else {
+    const I neg_first = V::set1_int(input.neg_sum_first);
+    const I neg_second = V::sub_int(V::set1_int(input.neg_sum), neg_first);
+    const I start0 = kZero ? V::template shift_left<kShift>(neg_first) : V::zero_int();
+    const I start1 = kZero ? V::template shift_left<kShift>(neg_second) : V::zero_int();
+    const F dot0 = V::to_float(V::template dot<kBits, 4>(group.quads, input.q, start0));
+    const F dot1 = V::to_float(V::template dot<kBits, 4>(group.quads + 4, input.q + 16, start1));
+    value = V::mul(group.scale[0], dot0);
+    value = V::fma(group.scale[1], dot1, value);
+    if constexpr (kTraits.has_min) {
+      value = V::fnma(group.min[0], V::to_float(neg_first), value);
+      value = V::fnma(group.min[1], V::to_float(neg_second), value);
+    }
+  }
+  return V::fma(V::set1(input.scale), value, acc);
+}
+
+// kRows = 0: any number of rows, accumulated in `out` (32 rows are 2 KiB: it stays in the
+// first-level cache, and the weights' registers are reused for every row).
+template <class V, PackedTraits kTraits, int kRows>
+void multiply_panel_rows(const std::uint8_t* panel, std::size_t num_groups,
+                         const ActivationGroup* input, std::size_t num_rows, float* out) {
+  using F = typename V::F;
+  const PanelLayout layout = panel_layout(kTraits, num_groups);
+  F acc[kRegs<V>][kRows == 0 ? 1 : kRows];
+  if constexpr (kRows == 0) {
+    for (std::size_t i = 0; i < num_rows * kPanelColumns; i += V::kLanes) {
+      V::store(out + i, V::set1(0.0f));
+    }
+  } else {
+    for (auto& part : acc) {
+      for (F& row : part)
+        row = V::set1(0.0f);
+    }
+  }
+  for (std::size_t g = 0; g < num_groups; ++g) {
+    const std::uint8_t* quants = panel + g * layout.group_quant_bytes;
+    const std::uint8_t* scales = panel + layout.scales_offset + g * layout.group_scale_bytes;
+    const std::uint8_t* supers =
+        panel + layout.supers_offset + g / kSuperGroups * layout.super_bytes;
+    const ActivationGroup* rows = input + g * (kRows == 0 ? num_rows : kRows);
+    for (std::size_t part = 0; part < kRegs<V>; ++part) {
+      const std::size_t column = part * V::kLanes;
+      GroupWeights<V, kTraits> group;
+      [&]<int... q>(std::integer_sequence<int, q...>) {
+        ((group.quads[q] = unpack_quad<V, kTraits, q>(quants + column * 4)), ...);
+      }(std::make_integer_sequence<int, 8>());
+      load_scales<V, kTraits>(scales + column * (kTraits.super ? 1 : 2), supers + column * 2,
+                              group);
+      if constexpr (kRows == 0) {
+        for (std::size_t r = 0; r < num_rows; ++r) {
+          float* cell = out + r * kPanelColumns + column;
+          V::store(cell, accumulate_group<V, kTraits>(group, rows[r], V::load(cell)));
+        }
+      } else {
+        for (std::size_t r = 0; r < kRows; ++r) {
+          acc[part][r] = accumulate_group<V, kTraits>(group, rows[r], acc[part][r]);
+        }
+      }
+    }
+  }
+  if constexpr (kRows > 0) {
+    for (std::size_t part = 0; part < kRegs<V>; ++part) {
+      for (std::size_t r = 0; r < kRows; ++r) {
+        V::store(out + r * kPanelColumns + part * V::kLanes, acc[part][r]);
+      }
+    }
+  }
+}
+
+template <class V, PackedFormat kFormat>
+void multiply_panel(const std::uint8_t* panel, std::size_t num_groups, const ActivationGroup* input,
+                    std::size_t num_rows, float* out) {
+  constexpr PackedTraits kTraits = packed_traits(kFormat);
+  if (num_rows == 1) {
+    multiply_panel_rows<V, kTraits, 1>(panel, num_groups, input, num_rows, out);
+  } else {
+    multiply_panel_rows<V, kTraits, 0>(panel, num_groups, input, num_rows, out);
+  }
+}
+
+// ---- Products of float weights
+// -------------------------------------------------------------------
+
+template <class V, FloatFormat kFormat>
+typename V::F load_weights(const std::uint8_t* row, std::size_t k) {
+  if constexpr (kFormat == FloatFormat::kF32) {
+    return V::load(reinterpret_cast<const float*>(row) + k);
+  } else if constexpr (kFormat == FloatFormat::kF16) {
+    return V::load_f16(reinterpret_cast<const std::uint16_t*>(row) + k);
+  } else {
+    return V::load_bf16(reinterpret_cast<const std::uint16_t*>(row) + k);
+  }
+}
+
+template <class V, FloatFormat kFormat>
+typename V::F load_weights_partial(const std::uint8_t* row, std::size_t k, std::size_t len) {
+  if constexpr (kFormat == FloatFormat::kF32) {
+    return V::load_partial(reinterpret_cast<const float*>(row) + k, len);
+  } else if constexpr (kFormat == FloatFormat::kF16) {
+    return V::load_f16_partial(reinterpret_cast<const std::uint16_t*>(row) + k, len);
+  } else {
+    return V::load_bf16_partial(reinterpret_cast<const std::uint16_t*>(row) + k, len);
+  }
+}
+
+// How many of the lanes of register `part` lie below `len`.
+template <class V>
+std::size_t lanes_below(std::size_t len, std::size_t part) {
+  constexpr std::size_t kLanes = V::kLanes;
+  const std::size_t start = part * kLanes;
+  if (len <= start) return 0;
+  return len - start < kLanes ? len - start : kLanes;
+}
+
+// Inputs taken at a time: a few rows' share stays in the first-level cache while the columns pass.
+inline constexpr std::size_t kFloatBlockLen = 512;
+
+// That share, and the kVirtualLanes running sums of every output element.
+template <int kRows>
+struct alignas(kCacheLineBytes) FloatBlock {
+  float inputs[kFloatBlockLen / kVirtualLanes][kRows][kVirtualLanes];
+  float sums[kPanelColumns][kRows][kVirtualLanes];
+};
+
+// Inputs [k.begin, k.end), the last round filled up with zeros.
+template <class V, int kRows>
+void load_float_inputs(const FloatProduct& p, std::size_t row, Range k, FloatBlock<kRows>& block) {
+  for (std::size_t r = 0; r < kRows; ++r) {
+    const float* input = p.input + (row + r) * p.input_stride;
+    for (std::size_t at = k.begin; at < k.end; at += kVirtualLanes) {
+      float* lanes = block.inputs[(at - k.begin) / kVirtualLanes][r];
+      for (std::size_t part = 0; part < kRegs<V>; ++part) {
+        const std::size_t len = lanes_below<V>(k.end - at, part);
+        V::store(lanes + part * V::kLanes, load_lanes<V>(input + at + part * V::kLanes, len));
+      }
+    }
+  }
+}
+
+// Adds the block's inputs, which are [k.begin, k.end) of the row, to kColumns x kRows output
+// elements.
+template <class V, FloatFormat kFormat, int kColumns, int kRows>
+void multiply_float_tile(const FloatProduct& p, std::size_t column, Range k,
+                         FloatBlock<kRows>& block) {
+  using F = typename V::F;
+  const auto* weights =
+      static_cast<const std::uint8_t*>(p.weights) + column * p.weight_stride_bytes;
+  F acc[kColumns][kRows][kRegs<V>];
+  const auto for_each_sum = [&](auto action) {
+    for (std::size_t c = 0; c < kColumns; ++c) {
+      for (std::size_t r = 0; r < kRows; ++r) {
+        for (std::size_t part = 0; part < kRegs<V>; ++part) {
+          action(acc[c][r][part], block.sums[column + c][r] + part * V::kLanes);
+        }
+      }
+    }
+  };
+  const auto step = [&](std::size_t at, auto load_w) {
+    const auto& inputs = block.inputs[(at - k.begin) / kVirtualLanes];
+    for (std::size_t part = 0; part < kRegs<V>; ++part) {
+      F w[kColumns];
+      for (std::size_t c = 0; c < kColumns; ++c) {
+        w[c] = load_w(weights + c * p.weight_stride_bytes, part);
+      }
+      for (std::size_t r = 0; r < kRows; ++r) {
+        const F x = V::load(inputs[r] + part * V::kLanes);
+        for (std::size_t c = 0; c < kColumns; ++c) {
+          acc[c][r][part] = V::fma(w[c], x, acc[c][r][part]);
+        }
+      }
+    }
+  };
+  for_each_sum([](F& sum, const float* lanes) { sum = V::load(lanes); });
+  std::size_t at = k.begin;
+  for (; at + kVirtualLanes <= k.end; at += kVirtualLanes) {
+    step(at, [at](const std::uint8_t* w, std::size_t part) {
+      return load_weights<V, kFormat>(w, at + part * V::kLanes);
+    });
+  }
+  if (at < k.end) {
+    step(at, [at, k](const std::uint8_t* w, std::size_t part) {
+      return load_weights_partial<V, kFormat>(w, at + part * V::kLanes,
+                                              lanes_below<V>(k.end - at, part));
+    });
+  }
+  for_each_sum([](const F& sum, float* lanes) { V::store(lanes, sum); });
+}
+
+template <class V, FloatFormat kFormat, int kRows>
+void multiply_float_rows(const FloatProduct& p, std::size_t row) {
+  constexpr int kFitting = V::kFloatAccumulators / (kRows * kRegs<V>);
+  constexpr int kColumns = kFitting >= 4 ? 4 : kFitting >= 2 ? 2 : 1;
+  FloatBlock<kRows> block;
+  for (auto& column_sums : block.sums) {
+    for (auto& lanes : column_sums) {
+      for (float& sum : lanes)
+        sum = 0.0f;
+    }
+  }
+  for (Range k = {0, 0}; k.begin < p.in_features; k.begin = k.end) {
+    k.end = k.begin + kFloatBlockLen < p.in_features ? k.begin + kFloatBlockLen : p.in_features;
+    load_float_inputs<V, kRows>(p, row, k, block);
+    std::size_t column = 0;
+    for (; column + kColumns <= p.num_columns; column += kColumns) {
+      multiply_float_tile<V, kFormat, kColumns, kRows>(p, column, k, block);
+    }
+    for (; column < p.num_columns; ++column) {
+      multiply_float_tile<V, kFormat, 1, kRows>(p, column, k, block);
+    }
+  }
+  for (std::size_t column = 0; column < p.num_columns; ++column) {
+    for (std::size_t r = 0; r < kRows; ++r) {
+      typename V::F lanes[kRegs<V>];
+      for (std::size_t part = 0; part < kRegs<V>; ++part) {
+        lanes[part] = V::load(block.sums[column][r] + part * V::kLanes);
+      }
+      p.out[(row + r) * kPanelColumns + column] = reduce_lanes<V>(lanes);
+    }
+  }
+}
+
+template <class V, FloatFormat kFormat>
+void multiply_float(const FloatProduct& p) {
+  constexpr std::size_t kManyRows = 6;
+  std::size_t row = 0;
+  for (; row + kManyRows <= p.num_rows; row += kManyRows) {
+    multiply_float_rows<V, kFormat, kManyRows>(p, row);
+  }
+  for (; row + 2 <= p.num_rows; row += 2)
+    multiply_float_rows<V, kFormat, 2>(p, row);
+  if (row < p.num_rows) multiply_float_rows<V, kFormat, 1>(p, row);
+}
+
+// ---- Quantization of activations
+// -----------------------------------------------------------------
+
+template <class V>
+void quantize_row(const float* input, std::size_t num_groups, ActivationGroup* out,
+                  std::size_t out_stride) {
+  using F = typename V::F;
+  using I = typename V::I;
+  constexpr std::size_t kParts = kGroupLen / V::kLanes;
+  for (std::size_t g = 0; g < num_groups; ++g) {
+    F x[kParts];
+    // The largest magnitude by its bits: any NaN is above infinity, and infinity above the rest.
+    I largest = V::zero_int();
+    for (std::size_t i = 0; i < kParts; ++i) {
+      x[i] = V::load(input + g * kGroupLen + i * V::kLanes);
+      largest = V::max_int(largest, V::bits_of(V::abs(x[i])));
+    }
+    const float max = V::float_of_bits(V::reduce_max_int(largest));
+    const bool finite = max < __builtin_inff();
+    ActivationGroup& group = out[g * out_stride];
+    group.scale = finite ? max / 127.0f : __builtin_nanf("");
+    // Below this the reciprocal would overflow; such inputs quantize to zero.
+    const float inverse = finite && max > 1e-35f ? 127.0f / max : 0.0f;
+    std::int32_t sums[2] = {0, 0};
+    for (std::size_t i = 0; i < kParts; ++i) {
+      const I q = finite ? V::round_to_int(V::mul(x[i], V::set1(inverse))) : V::zero_int();
+      V::store_int8(group.q + i * V::kLanes, q);
+      sums[i * 2 / kParts] += V::reduce_add_int(q);
+    }
+    group.sum = static_cast<float>(sums[0] + sums[1]);
+    group.neg_sum = -(sums[0] + sums[1]);
+    group.neg_sum_first = -sums[0];
+  }
+}
+
+// ---- Element-wise
+// --------------------------------------------------------------------------------
+
+// body(k, len): len = kLanes but for the last call.
+template <class V, class Body>
+void for_each_register(std::size_t len, Body body) {
+  std::size_t k = 0;
+  for (; k + V::kLanes <= len; k += V::kLanes)
+    body(k, V::kLanes);
+  if (k < len) body(k, len - k);
+}
+
+template <class V>
+void rms_norm(const float* input, const float* gain, float epsilon, std::size_t len, float* out) {
+  using F = typename V::F;
+  F acc[kRegs<V>];
+  for (F& part : acc)
+    part = V::set1(0.0f);
+  std::size_t k = 0;
+  for (; k + kVirtualLanes <= len; k += kVirtualLanes) {
+    for (std::size_t part = 0; part < kRegs<V>; ++part) {
+      const F x = V::load(input + k + part * V::kLanes);
+      acc[part] = V::fma(x, x, acc[part]);
+    }
+  }
+  if (k < len) {
+    for (std::size_t part = 0; part < kRegs<V>; ++part) {
+      const F x = V::load_partial(input + k + part * V::kLanes, lanes_below<V>(len - k, part));
+      acc[part] = V::fma(x, x, acc[part]);
+    }
+  }
+  const float mean = reduce_lanes<V>(acc) / static_cast<float>(len);
+  const F inverse = V::set1(1.0f / __builtin_sqrtf(mean + epsilon));
+  for_each_register<V>(len, [&](std::size_t i, std::size_t n) {
+    const F scaled = V::mul(load_lanes<V>(input + i, n), inverse);
+    store_lanes<V>(out + i, n, V::mul(scaled, load_lanes<V>(gain + i, n)));
+  });
+}
+
+template <class V>
+void gated_activation(ActivationKind kind, const float* gate, const float* up, std::size_t len,
+                      float* out) {
+  const auto apply = [&](auto activation) {
+    for_each_register<V>(len, [&](std::size_t i, std::size_t n) {
+      const auto activated = activation(load_lanes<V>(gate + i, n));
+      store_lanes<V>(out + i, n, V::mul(activated, load_lanes<V>(up + i, n)));
+    });
+  };
+  using F = typename V::F;
+  switch (kind) {
+    case ActivationKind::kSilu:
+      return apply([](F x) { return silu_of<V>(x); });
+    case ActivationKind::kGelu:
+      return apply([](F x) { return gelu_of<V>(x); });
+    case ActivationKind::kGeluTanh:
+      return apply([](F x) { return gelu_tanh_of<V>(x); });
+    case ActivationKind::kRelu:
+      return apply([](F x) { return relu_of<V>(x); });
+  }
+}
+
+template <class V>
+void to_f16(const float* input, std::size_t len, std::uint16_t* out) {
+  for_each_register<V>(len, [&](std::size_t i, std::size_t n) {
+    const auto x = load_lanes<V>(input + i, n);
+    if (n == V::kLanes) {
+      V::store_f16(out + i, x);
+    } else {
+      V::store_f16_partial(out + i, n, x);
+    }
+  });
+}
+
+// ---- Attention
+// -----------------------------------------------------------------------------------
+
+// Queries per register tile: with two registers of keys or values each they hide the latency of a
+// fused multiply-add.
+inline constexpr int kTileQueries = 4;
+
+template <class V, int kQueries, int kBlocks>
+void score_tile(const AttentionTile& t, std::size_t query, std::size_t block) {
+  using F = typename V::F;
+  constexpr std::size_t kParts = kBlocks * kRegs<V>;
+  F acc[kQueries][kParts];
+  for (auto& row : acc) {
+    for (F& part : row)
+      part = V::set1(0.0f);
+  }
+  const float* q = t.queries + query * t.head_dim;
+  const std::uint16_t* keys[kBlocks];
+  for (std::size_t b = 0; b < kBlocks; ++b)
+    keys[b] = t.keys[block + b];
+  for (std::size_t i = 0; i < t.head_dim; ++i) {
+    F k[kParts];
+    for (std::size_t part = 0; part < kParts; ++part) {
+      k[part] = V::load_f16(keys[part / kRegs<V>] + i * t.key_stride + part % kRegs<V> * V::kLanes);
+    }
+    for (std::size_t r = 0; r < kQueries; ++r) {
+      const F component = V::set1(q[r * t.head_dim + i]);
+      for (std::size_t part = 0; part < kParts; ++part) {
+        acc[r][part] = V::fma(component, k[part], acc[r][part]);
+      }
+    }
+  }
+  for (std::size_t r = 0; r < kQueries; ++r) {
+    float* scores = t.scores + (query + r) * kPartitionLen + block * kVirtualLanes;
+    for (std::size_t part = 0; part < kParts; ++part)
+      V::store(scores + part * V::kLanes, acc[r][part]);
+  }
+}
+
+template <class V, int kQueries>
+void score_queries(const AttentionTile& t, std::size_t query, std::size_t block,
+                   std::size_t num_blocks) {
+  for (; block + V::kScoreBlocks <= num_blocks; block += V::kScoreBlocks) {
+    score_tile<V, kQueries, V::kScoreBlocks>(t, query, block);
+  }
+  for (; block < num_blocks; ++block)
+    score_tile<V, kQueries, 1>(t, query, block);
+}
+
+// Replaces the query's scores in [begin, end) by exp(score - maximum), the rest of the touched lane
+// blocks by zero.
+template <class V>
+void soften_scores(const AttentionTile& t, std::size_t query) {
+  using F = typename V::F;
+  float* scores = t.scores + query * kPartitionLen;
+  const std::size_t begin = t.begins[query];
+  const std::size_t end = t.ends[query];
+  const std::size_t first = begin / kVirtualLanes * kVirtualLanes;
+  const F lowest = V::set1(-__builtin_inff());
+  F largest = lowest;
+  for (std::size_t i = first; i < end; i += V::kLanes) {
+    F score = V::load(scores + i);
+    if (t.softcap > 0.0f) {
+      const F cap = V::set1(t.softcap);
+      score = V::mul(cap, tanh_of<V>(V::div(score, cap)));
+    }
+    score = V::keep_range(score, i, begin, end, lowest);
+    V::store(scores + i, score);
+    largest = V::max(score, largest);
+  }
+  const float max = V::reduce_max(largest);
+  F acc[kRegs<V>];
+  for (F& part : acc)
+    part = V::set1(0.0f);
+  for (std::size_t i = first; i < end; i += kVirtualLanes) {
+    for (std::size_t part = 0; part < kRegs<V>; ++part) {
+      const std::size_t at = i + part * V::kLanes;
+      const F e = exp_of<V>(V::sub(V::load(scores + at), V::set1(max)));
+      const F weight = V::keep_range(e, at, begin, end, V::set1(0.0f));
+      V::store(scores + at, weight);
+      acc[part] = V::add(acc[part], weight);
+    }
+  }
+  t.maxima[query] = max;
+  t.sums[query] = reduce_lanes<V>(acc);
+}
+
+// out[query .. query + kQueries) += weights of positions [begin, end) x values, for `kWidth`
+// registers of components from `component` on; the last of them may be partial.
+template <class V, int kQueries, int kWidth>
+void value_tile(const AttentionTile& t, std::size_t query, std::size_t component, Range range) {
+  using F = typename V::F;
+  const std::size_t last_len = t.head_dim - component - (kWidth - 1) * V::kLanes < V::kLanes
+                                   ? t.head_dim - component - (kWidth - 1) * V::kLanes
+                                   : V::kLanes;
+  const auto len_of = [last_len](std::size_t w) { return w + 1 == kWidth ? last_len : V::kLanes; };
+  float* out = t.out + query * t.head_dim + component;
+  F acc[kQueries][kWidth];
+  for (std::size_t r = 0; r < kQueries; ++r) {
+    for (std::size_t w = 0; w < kWidth; ++w) {
+      acc[r][w] = load_lanes<V>(out + r * t.head_dim + w * V::kLanes, len_of(w));
+    }
+  }
+  const float* weights = t.scores + query * kPartitionLen;
+  const auto step = [&](std::size_t position, auto load_last) {
+    const std::uint16_t* v =
+        t.values[position / kVirtualLanes] + position % kVirtualLanes * t.head_dim + component;
+    F value[kWidth];
+    for (std::size_t w = 0; w + 1 < kWidth; ++w)
+      value[w] = V::load_f16(v + w * V::kLanes);
+    value[kWidth - 1] = load_last(v + (kWidth - 1) * V::kLanes);
+    for (std::size_t r = 0; r < kQueries; ++r) {
+      const F weight = V::set1(weights[r * kPartitionLen + position]);
+      for (std::size_t w = 0; w < kWidth; ++w)
+        acc[r][w] = V::fma(weight, value[w], acc[r][w]);
+    }
+  };
+  if (last_len == V::kLanes) {
+    for (std::size_t p = range.begin; p < range.end; ++p) {
+      step(p, [](const std::uint16_t* v) { return V::load_f16(v); });
+    }
+  } else {
+    for (std::size_t p = range.begin; p < range.end; ++p) {
+      step(p, [last_len](const std::uint16_t* v) { return V::load_f16_partial(v, last_len); });
+    }
+  }
+  for (std::size_t r = 0; r < kQueries; ++r) {
+    for (std::size_t w = 0; w < kWidth; ++w) {
+      store_lanes<V>(out + r * t.head_dim + w * V::kLanes, len_of(w), acc[r][w]);
+    }
+  }
+}
+
+template <class V, int kQueries>
+void add_values(const AttentionTile& t, std::size_t query, Range range) {
+  if (range.begin >= range.end) return;
+  constexpr std::size_t kWide = V::kValueRegisters * V::kLanes;
+  std::size_t component = 0;
+  for (; component + kWide <= t.head_dim; component += kWide) {
+    value_tile<V, kQueries, V::kValueRegisters>(t, query, component, range);
+  }
+  for (; component < t.head_dim; component += V::kLanes) {
+    value_tile<V, kQueries, 1>(t, query, component, range);
+  }
+}
+
+// Queries of different rows end at different positions: what all of them see is done together, the
+// rest one by one, so that no query ever multiplies a position that it does not attend to.
+template <class V, int kQueries>
+void value_queries(const AttentionTile& t, std::size_t query) {
+  std::size_t begin = 0;
+  std::size_t end = kPartitionLen;
+  for (std::size_t r = query; r < query + kQueries; ++r) {
+    begin = begin < t.begins[r] ? t.begins[r] : begin;
+    end = end > t.ends[r] ? t.ends[r] : end;
+  }
+  if (begin >= end) {
+    for (std::size_t r = query; r < query + kQueries; ++r) {
+      add_values<V, 1>(t, r, {t.begins[r], t.ends[r]});
+    }
+    return;
+  }
+  for (std::size_t r = query; r < query + kQueries; ++r)
+    add_values<V, 1>(t, r, {t.begins[r], begin});
+  add_values<V, kQueries>(t, query, {begin, end});
+  for (std::size_t r = query; r < query + kQueries; ++r)
+    add_values<V, 1>(t, r, {end, t.ends[r]});
+}
+
+template <class V>
+void attend(const AttentionTile& t) {
+  std::size_t begin = kPartitionLen;
+  std::size_t end = 0;
+  for (std::size_t r = 0; r < t.num_queries; ++r) {
+    begin = t.begins[r] < begin ? t.begins[r] : begin;
+    end = t.ends[r] > end ? t.ends[r] : end;
+  }
+  const std::size_t first = begin / kVirtualLanes;
+  const std::size_t num_blocks = (end + kVirtualLanes - 1) / kVirtualLanes;
+  std::size_t query = 0;
+  for (; query + kTileQueries <= t.num_queries; query += kTileQueries) {
+    score_queries<V, kTileQueries>(t, query, first, num_blocks);
+  }
+  switch (t.num_queries - query) {
+    case 3:
+      score_queries<V, 3>(t, query, first, num_blocks);
+      break;
+    case 2:
+      score_queries<V, 2>(t, query, first, num_blocks);
+      break;
+    case 1:
+      score_queries<V, 1>(t, query, first, num_blocks);
+      break;
+    default:
+      break;
+  }
+  for (query = 0; query < t.num_queries; ++query)
+    soften_scores<V>(t, query);
+  for (std::size_t i = 0; i < t.num_queries * t.head_dim; ++i)
+    t.out[i] = 0.0f;
+  query = 0;
+  for (; query + kTileQueries <= t.num_queries; query += kTileQueries) {
+    value_queries<V, kTileQueries>(t, query);
+  }
+  switch (t.num_queries - query) {
+    case 3:
+      value_queries<V, 3>(t, query);
+      break;
+    case 2:
+      value_queries<V, 2>(t, query);
+      break;
+    case 1:
+      value_queries<V, 1>(t, query);
+      break;
+    default:
+      break;
+  }
+}
+
+template <class V>
+void merge_attention(AttentionState& running, const AttentionState& part, std::size_t head_dim) {
+  using F = typename V::F;
+  // A NaN maximum stays, as any NaN must.
+  const float max = running.max > part.max || running.max != running.max ? running.max : part.max;
+  const float old_scale = V::first_lane(exp_of<V>(V::set1(running.max - max)));
+  const float new_scale = V::first_lane(exp_of<V>(V::set1(part.max - max)));
+  running.sum = __builtin_fmaf(running.sum, old_scale, part.sum * new_scale);
+  for_each_register<V>(head_dim, [&](std::size_t i, std::size_t n) {
+    const F added = V::mul(load_lanes<V>(part.out + i, n), V::set1(new_scale));
+    const F kept = load_lanes<V>(running.out + i, n);
+    store_lanes<V>(running.out + i, n, V::fma(kept, V::set1(old_scale), added));
+  });
+  running.max = max;
+}
+
+// ---- The table
+// -----------------------------------------------------------------------------------
+
+template <class V>
+constexpr KernelTable make_kernel_table() {
+  using P = PackedFormat;
+  return {
+      .multiply_panel = {multiply_panel<V, P::kQ4_0>, multiply_panel<V, P::kQ4_1>,
+                         multiply_panel<V, P::kQ5_0>, multiply_panel<V, P::kQ5_1>,
+                         multiply_panel<V, P::kQ8_0>, multiply_panel<V, P::kQ2_K>,
+                         multiply_panel<V, P::kQ3_K>, multiply_panel<V, P::kQ4_K>,
+                         multiply_panel<V, P::kQ5_K>, multiply_panel<V, P::kQ6_K>,
+                         multiply_panel<V, P::kIQ4_NL>, multiply_panel<V, P::kIQ4_XS>},
+      .multiply_float = {multiply_float<V, FloatFormat::kF32>, multiply_float<V, FloatFormat::kF16>,
+                         multiply_float<V, FloatFormat::kBF16>},
+      .quantize_row = quantize_row<V>,
+      .rms_norm = rms_norm<V>,
+      .gated_activation = gated_activation<V>,
+      .to_f16 = to_f16<V>,
+      .attend = attend<V>,
+      .merge_attention = merge_attention<V>,
+  };
+}
+
+}  // namespace hearth
