@@ -1,0 +1,22 @@
+// From a chat's template context to the prompt's token ids: what a template needs from a tokenizer
+// and a tokenizer from a rendered prompt.
+#pragma once
+
+#include <vector>
+
+#include "base/json.h"
+#include "base/status.h"
+#include "tokenizer/chat_template.h"
+#include "tokenizer/tokenizer.h"
+
+namespace hearth {
+
+// Adds the members bos_token, eos_token, unk_token and pad_token as the vocabulary spells them,
+// where `context` does not have them and the model does.
+void add_special_tokens(const Tokenizer& tokenizer, json::Object& context);
+
+// Ids of a rendered prompt. Special tokens arise from the template's own text alone. BOS is added
+// when the model file asks for it and the template did not write it; EOS never.
+std::vector<TokenId> encode_prompt(const Tokenizer& tokenizer, const RenderedPrompt& prompt);
+
+}  // namespace hearth
