@@ -1,0 +1,187 @@
+#include "models/model_config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "models/model.h"
+#include "tests/support/gguf_writer.h"
+
+namespace hearth {
+namespace {
+
+using test::GgufWriter;
+using test::shape_of;
+using ::testing::HasSubstr;
+
+using Value = std::variant<std::uint32_t, float, std::string>;
+
+// A one-layer llama, as a set of keys and tensors that a test may change before it is written.
+struct Draft {
+  std::map<std::string, Value> keys = {
+      {"general.architecture", "llama"},     {"llama.block_count", 1u},
+      {"llama.context_length", 64u},         {"llama.embedding_length", 32u},
+      {"llama.feed_forward_length", 32u},    {"llama.attention.head_count", 4u},
+      {"llama.attention.head_count_kv", 2u}, {"llama.attention.layer_norm_rms_epsilon", 1e-5f},
+  };
+  std::map<std::string, Shape> tensors = {
+      {"token_embd.weight", shape_of({8, 32})},         {"output_norm.weight", shape_of({32})},
+      {"blk.0.attn_norm.weight", shape_of({32})},       {"blk.0.attn_q.weight", shape_of({32, 32})},
+      {"blk.0.attn_k.weight", shape_of({16, 32})},      {"blk.0.attn_v.weight", shape_of({16, 32})},
+      {"blk.0.attn_output.weight", shape_of({32, 32})}, {"blk.0.ffn_norm.weight", shape_of({32})},
+      {"blk.0.ffn_gate.weight", shape_of({32, 32})},    {"blk.0.ffn_up.weight", shape_of({32, 32})},
+      {"blk.0.ffn_down.weight", shape_of({32, 32})},
+  };
+
+  std::vector<std::byte> bytes() const {
+    GgufWriter writer;
+    for (const auto& [key, value] : keys) {
+      std::visit([&](const auto& v) { writer.add(key, v); }, value);
+    }
+    for (const auto& [name, shape] : tensors) {
+      writer.add_tensor(name, DType::kF32, shape, std::vector<float>(shape.num_elements(), 1.0f));
+    }
+    return writer.bytes();
+  }
+};
+
+Result<ModelConfig> config_of(const Draft& draft) {
+  const auto bytes = draft.bytes();
+  HEARTH_ASSIGN_OR_RETURN(const ModelFile file, ModelFile::parse(bytes));
+  return read_model_config(file);
+}
+
+Status load_status(const Draft& draft) {
+  const auto bytes = draft.bytes();
+  const ModelFile file = ModelFile::parse(bytes).value();
+  const auto device = make_cpu_device({.num_threads = 1, .kernels = "reference"}).value();
+  const auto model = Model::load(file, *device);
+  return model ? Status() : model.error();
+}
+
+TEST(ModelConfig, ReadsADraftedLlama) {
+  const auto config = config_of({});
+  ASSERT_TRUE(config.has_value()) << config.error().to_string();
+  EXPECT_EQ(config->vocab_size, 8u);
+  EXPECT_EQ(config->heads.head_dim, 8u);
+  EXPECT_EQ(config->rope.rope_dim, 8u);
+  EXPECT_EQ(config->rope.scaling, RopeScaling::kNone);
+  EXPECT_TRUE(load_status({}).ok());
+}
+
+struct BadKey {
+  std::string name;
+  std::string key;
+  std::optional<Value> value;  // nullopt: the key is removed.
+  StatusCode code;
+  std::string message;
+};
+
+class RefusedConfig : public ::testing::TestWithParam<BadKey> {};
+
+TEST_P(RefusedConfig, NamesTheKey) {
+  Draft draft;
+  draft.keys.erase(GetParam().key);
+  if (GetParam().value) draft.keys.emplace(GetParam().key, *GetParam().value);
+  const auto config = config_of(draft);
+  ASSERT_FALSE(config.has_value());
+  EXPECT_EQ(config.error().code(), GetParam().code);
+  EXPECT_THAT(config.error().message(), HasSubstr(GetParam().message));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Keys, RefusedConfig,
+    ::testing::Values(
+        BadKey{"NoArchitecture",
+               "general.architecture",
+               {},
+               StatusCode::kDataLoss,
+               "general.architecture"},
+        BadKey{"UnknownArchitecture", "general.architecture", "mamba", StatusCode::kUnimplemented,
+               "'mamba' is not supported; supported: llama"},
+        BadKey{"NoLayers",
+               "llama.block_count",
+               {},
+               StatusCode::kDataLoss,
+               "'llama.block_count' is missing"},
+        BadKey{"ZeroLayers", "llama.block_count", 0u, StatusCode::kDataLoss,
+               "llama.block_count is 0"},
+        BadKey{"TooManyLayers", "llama.block_count", 1'000'000u, StatusCode::kDataLoss,
+               "1 to 4096"},
+        BadKey{"LayersAsText", "llama.block_count", "one", StatusCode::kDataLoss,
+               "llama.block_count"},
+        BadKey{"ZeroHeads", "llama.attention.head_count", 0u, StatusCode::kDataLoss,
+               "head_count is 0"},
+        BadKey{"HeadsDoNotDivideWidth", "llama.attention.head_count", 5u, StatusCode::kDataLoss,
+               "not a multiple of llama.attention.head_count (5)"},
+        BadKey{"KvHeadsDoNotDivideHeads", "llama.attention.head_count_kv", 3u,
+               StatusCode::kDataLoss, "not a multiple of llama.attention.head_count_kv (3)"},
+        BadKey{"RopeWiderThanHead", "llama.rope.dimension_count", 16u, StatusCode::kDataLoss,
+               "at most the head dimension 8"},
+        BadKey{"OddRope", "llama.rope.dimension_count", 7u, StatusCode::kDataLoss, "must be even"},
+        BadKey{"NegativeFrequency", "llama.rope.freq_base", -1.0f, StatusCode::kDataLoss,
+               "above 0"},
+        BadKey{"NanEpsilon", "llama.attention.layer_norm_rms_epsilon",
+               std::numeric_limits<float>::quiet_NaN(), StatusCode::kDataLoss,
+               "not a finite number"},
+        BadKey{"UnknownScaling", "llama.rope.scaling.type", "longrope", StatusCode::kUnimplemented,
+               "'longrope'"},
+        BadKey{"VocabularyMismatch", "llama.vocab_size", 9u, StatusCode::kDataLoss,
+               "llama.vocab_size is 9, but token_embd.weight has 8 rows"},
+        BadKey{"Experts", "llama.expert_count", 8u, StatusCode::kUnimplemented,
+               "mixture-of-experts"},
+        BadKey{"ValueLength", "llama.attention.value_length", 4u, StatusCode::kUnimplemented,
+               "values of another length (4)"}),
+    [](const auto& test) { return test.param.name; });
+
+TEST(ModelConfig, MoreTokensThanEmbeddingRowsIsRefused) {
+  GgufWriter writer;
+  const Draft draft;
+  for (const auto& [key, value] : draft.keys) {
+    std::visit([&](const auto& v) { writer.add(key, v); }, value);
+  }
+  writer.add("tokenizer.ggml.tokens", std::vector<std::string>(9, "x"));
+  writer.add_tensor("token_embd.weight", DType::kF32, shape_of({8, 32}), std::vector<float>(256));
+  const auto bytes = writer.bytes();
+  const auto config = read_model_config(ModelFile::parse(bytes).value());
+  ASSERT_FALSE(config.has_value());
+  EXPECT_THAT(config.error().message(),
+              HasSubstr("9 entries, but token_embd.weight has only 8 rows"));
+}
+
+TEST(Weights, EveryProblemIsReportedAtOnce) {
+  Draft draft;
+  draft.tensors.erase("blk.0.attn_q.weight");
+  draft.tensors["blk.0.ffn_up.weight"] = shape_of({16, 32});
+  draft.tensors["blk.0.attn_q_norm.weight"] = shape_of({8});
+  const Status status = load_status(draft);
+  EXPECT_EQ(status.code(), StatusCode::kDataLoss);
+  EXPECT_THAT(status.message(), HasSubstr("3 tensor problems"));
+  EXPECT_THAT(status.message(), HasSubstr("'blk.0.attn_q.weight' [32, 32] is missing"));
+  EXPECT_THAT(status.message(),
+              HasSubstr("'blk.0.ffn_up.weight' has shape [16, 32], expected [32, 32]"));
+  EXPECT_THAT(status.message(), HasSubstr("'blk.0.attn_q_norm.weight'"));
+}
+
+// A file with tensors we do not know describes another model than the one we would compute.
+TEST(Weights, UndeclaredTensorsAreRefused) {
+  Draft draft;
+  draft.tensors["blk.0.attn_q_norm.weight"] = shape_of({8});
+  const Status status = load_status(draft);
+  EXPECT_EQ(status.code(), StatusCode::kUnimplemented);
+  EXPECT_THAT(status.message(), HasSubstr("attn_q_norm"));
+}
+
+TEST(Weights, FrequenciesLeftByConvertersAreIgnored) {
+  Draft draft;
+  draft.tensors["blk.0.attn_rot_embd.weight"] = shape_of({4});
+  EXPECT_TRUE(load_status(draft).ok());
+}
+
+}  // namespace
+}  // namespace hearth

@@ -1,0 +1,71 @@
+#include "models/rope.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace hearth {
+namespace {
+
+// The frequency index at which a full context makes `num_rotations` turns (YaRN, section 3.2).
+double correction_index(const RopeConfig& config, double num_rotations) {
+  const double original = static_cast<double>(config.original_context_len);
+  return static_cast<double>(config.rope_dim) *
+         std::log(original / (num_rotations * 2.0 * std::numbers::pi)) /
+         (2.0 * std::log(config.freq_base));
+}
+
+// Share of extrapolation (the original frequency) per frequency index: 1 for fast rotations, 0 for
+// slow ones, linear between.
+std::vector<double> yarn_extrapolation(const RopeConfig& config) {
+  const double last = static_cast<double>(config.rope_dim) - 1.0;
+  const double low = std::max(0.0, std::floor(correction_index(config, config.yarn_beta_fast)));
+  const double high = std::min(last, std::ceil(correction_index(config, config.yarn_beta_slow)));
+  std::vector<double> share(config.rope_dim / 2);
+  for (std::size_t i = 0; i < share.size(); ++i) {
+    const double ramp = (static_cast<double>(i) - low) / std::max(0.001, high - low);
+    share[i] = (1.0 - std::clamp(ramp, 0.0, 1.0)) * config.yarn_ext_factor;
+  }
+  return share;
+}
+
+std::vector<double> frequencies(const RopeConfig& config, std::span<const float> freq_factors) {
+  std::vector<double> result(config.rope_dim / 2);
+  std::vector<double> extrapolation(result.size(), 0.0);
+  if (config.scaling == RopeScaling::kYarn) extrapolation = yarn_extrapolation(config);
+  const double interpolation = config.scaling == RopeScaling::kNone ? 1.0 : 1.0 / config.factor;
+  for (std::size_t i = 0; i < result.size(); ++i) {
+    const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(config.rope_dim);
+    double frequency = std::pow(config.freq_base, exponent);
+    if (!freq_factors.empty()) frequency /= static_cast<double>(freq_factors[i]);
+    result[i] = frequency * (interpolation * (1.0 - extrapolation[i]) + extrapolation[i]);
+  }
+  return result;
+}
+
+double magnitude(const RopeConfig& config) {
+  if (config.scaling != RopeScaling::kYarn) return 1.0;
+  const bool extended = config.factor > 1.0 && config.yarn_ext_factor != 0.0;
+  const double temperature = extended ? 1.0 + 0.1 * std::log(config.factor) : 1.0;
+  return config.yarn_attn_factor * temperature;
+}
+
+}  // namespace
+
+std::vector<float> make_rope_table(const RopeConfig& config, std::span<const float> freq_factors,
+                                   std::size_t max_positions) {
+  const std::vector<double> frequency = frequencies(config, freq_factors);
+  const double scale = magnitude(config);
+  std::vector<float> table(max_positions * config.rope_dim);
+  float* out = table.data();
+  for (std::size_t position = 0; position < max_positions; ++position) {
+    for (const double f : frequency) {
+      const double angle = static_cast<double>(position) * f;
+      *out++ = static_cast<float>(scale * std::cos(angle));
+      *out++ = static_cast<float>(scale * std::sin(angle));
+    }
+  }
+  return table;
+}
+
+}  // namespace hearth

@@ -1,0 +1,19 @@
+// Rotation angles of rotary position embedding, with every context-extension scheme folded in.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "models/model_config.h"
+
+namespace hearth {
+
+// cos and sin of every angle for positions [0, max_positions): [max_positions, rope_dim / 2, 2], as
+// RopeTable wants it. `freq_factors` are the per-frequency divisors of Llama-3 scaling ([rope_dim /
+// 2], or empty). Angles are formed in double precision. YaRN's attention temperature is a factor on
+// both cos and sin.
+std::vector<float> make_rope_table(const RopeConfig& config, std::span<const float> freq_factors,
+                                   std::size_t max_positions);
+
+}  // namespace hearth

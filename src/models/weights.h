@@ -1,0 +1,64 @@
+// Weights are declared, not fetched: a model lists what it needs, the binder finds it, checks it
+// and remembers every complaint, so that one look shows all that is wrong with a file.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <vector>
+
+#include "base/status.h"
+#include "formats/model_file.h"
+#include "kernels/device.h"
+
+namespace hearth {
+
+enum class Presence : bool { kRequired, kOptional };
+
+// What a matrix is for. A table is only looked up by row, so no device repacks it.
+enum class MatrixUse : bool { kLinear, kTable };
+
+struct MatrixSpec {
+  std::size_t out_features = 0;
+  std::size_t in_features = 0;
+  Presence presence = Presence::kRequired;
+  MatrixUse use = MatrixUse::kLinear;
+};
+
+// Borrows the file and the device. Not thread-safe.
+class WeightBinder {
+ public:
+  WeightBinder(const ModelFile& file, Device& device) : file_(file), device_(device) {}
+
+  // Binds a matrix [out_features, in_features]. Stays nullptr when an optional one is absent.
+  void matrix(std::string_view name, const MatrixSpec& spec, std::unique_ptr<WeightMatrix>& target);
+  // Binds a vector [length], dequantized to float32. Stays empty when an optional one is absent.
+  void vector(std::string_view name, std::size_t length, Presence presence,
+              std::vector<float>& target);
+  bool has(std::string_view name) const { return file_.find_tensor(name) != nullptr; }
+  // Declares a tensor that files carry and this model knowingly does not need.
+  void ignore(std::string_view name) { known_.emplace(name); }
+
+  // Every problem in one message: missing tensors, wrong shapes, unsupported types, and tensors
+  // nobody declared (a file that holds them describes another model than the one we would compute).
+  Status finish() const;
+
+  // Bytes of all bound tensors: mapped data plus copies.
+  std::size_t weight_bytes() const { return weight_bytes_; }
+  std::size_t num_parameters() const { return num_parameters_; }
+
+ private:
+  const TensorView* find(std::string_view name, const Shape& expected, Presence presence);
+
+  const ModelFile& file_;
+  Device& device_;
+  std::unordered_set<std::string> known_;
+  std::vector<std::string> problems_;
+  bool unimplemented_ = false;
+  std::size_t weight_bytes_ = 0;
+  std::size_t num_parameters_ = 0;
+};
+
+}  // namespace hearth
