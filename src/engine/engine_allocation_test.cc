@@ -1,0 +1,90 @@
+// Counts allocations of the engine thread: replaces the global operator new of this test
+// executable.
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+#include "engine/engine_test_util.h"
+
+// The sanitizers bring their own operators.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define HEARTH_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define HEARTH_SANITIZED 1
+#endif
+#endif
+
+#if !defined(HEARTH_SANITIZED)
+
+namespace {
+thread_local bool counts_here = false;
+std::atomic<std::size_t> num_allocations = 0;
+}  // namespace
+
+// Not inlined: g++ would take the pairing of new with free() for a mistake.
+[[gnu::noinline]] void* operator new(std::size_t size) {
+  if (counts_here) ++num_allocations;
+  if (void* memory = std::malloc(size)) return memory;
+  throw std::bad_alloc();
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept {
+  std::free(memory);
+}
+
+namespace hearth::test {
+namespace {
+
+TEST(EngineAllocationTest, ADecodeStepAllocatesNothing) {
+  Gate gate;
+  std::vector<std::size_t> counts;  // At the start of each step.
+  counts.reserve(1000);
+  const auto on_forward = [&](const ForwardBatch&) {
+    counts_here = true;
+    counts.push_back(num_allocations);
+    gate.pass();
+  };
+  EngineOptions options = small_engine_options();
+  options.kv_cache_bytes = 0;
+  TestEngine engine(options, {.on_forward = on_forward});
+  std::vector<std::shared_ptr<GenerationHandle>> handles;
+  for (std::uint32_t idx = 0; idx < 4; ++idx) {
+    GenerationRequest request = request_of(some_tokens(10, idx), 220);
+    request.ignore_eos = true;
+    request.sampling.temperature = 0.9f;
+    request.sampling.top_p = 0.9f;
+    request.sampling.top_k = 20;
+    request.sampling.frequency_penalty = 0.2f;
+    handles.push_back(engine.submit(request));
+  }
+  // A consumer that keeps up.
+  std::vector<GenerationEvent> events;
+  events.reserve(4000);
+  constexpr std::size_t kLastStep = 200;
+  for (std::size_t step = 1; step <= kLastStep; ++step) {
+    gate.await_arrival(step);
+    for (const auto& handle : handles)
+      EXPECT_FALSE(handle->poll(events));
+    gate.let_one_pass();
+  }
+  gate.await_arrival(kLastStep + 1);
+  constexpr std::size_t kWarm =
+      20;  // By then every sequence decodes and every buffer has its size.
+  EXPECT_EQ(counts[kLastStep] - counts[kWarm], 0u);
+  EXPECT_GT(counts[kWarm] - counts[0], 0u) << "nothing is counted at all";
+  gate.open();
+  for (const auto& handle : handles) {
+    while (!handle->wait(events)) {
+    }
+  }
+}
+
+}  // namespace
+}  // namespace hearth::test
+
+#endif  // !defined(HEARTH_SANITIZED)

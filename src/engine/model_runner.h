@@ -1,0 +1,63 @@
+// Runs a step plan on a model: packs the ragged batch, computes it, and picks tokens from its
+// logits. Owned by the engine thread; nothing here allocates after create(), except where logprobs
+// are asked for.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/status.h"
+#include "base/thread_pool.h"
+#include "engine/scheduler.h"
+#include "kv/kv_storage.h"
+#include "models/model.h"
+#include "sampling/sampler.h"
+
+namespace hearth {
+
+struct RunnerLimits {
+  std::size_t max_num_seqs = 0;
+  std::size_t max_num_batched_tokens = 0;
+  std::size_t max_num_logit_rows = 0;
+  std::size_t max_model_len = 0;
+};
+
+// One token to pick. The spans outlive the call to sample().
+struct SampleTask {
+  SequenceId id;
+  Sampler* sampler = nullptr;
+  std::span<const float> logits;  // [vocab_size]
+  std::span<const std::int32_t> banned;
+  std::optional<std::uint32_t> top_logprobs;
+
+  Result<std::int32_t> token = 0;  // Set by sample().
+  std::optional<PositionLogprobs> logprobs;
+};
+
+class ModelRunner {
+ public:
+  // Reserves the model's activations. `model` outlives the runner.
+  static Result<ModelRunner> create(Model& model, const RunnerLimits& limits);
+
+  // Logits [plan.num_logit_rows, vocab_size], sequence by sequence, valid until the next call.
+  ConstMatrixView forward(const StepPlan& plan, KvStorage& kv);
+
+  // Picks a token for every task, on `threads` if there are any: a task reads a whole row of
+  // logits, which takes far longer than a fork. Tasks are independent of each other.
+  static void sample(std::span<SampleTask> tasks, ThreadPool* threads);
+
+ private:
+  explicit ModelRunner(Model& model) : model_(&model) {}
+  void pack(const StepPlan& plan);
+
+  Model* model_;
+  std::vector<std::int32_t> tokens_;     // [num_tokens]
+  std::vector<std::int32_t> positions_;  // [num_tokens]
+  std::vector<SequenceRows> sequences_;
+  std::vector<std::int32_t> logit_rows_;  // [num_logit_rows]
+};
+
+}  // namespace hearth

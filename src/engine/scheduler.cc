@@ -1,0 +1,409 @@
+#include "engine/scheduler.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace hearth {
+
+enum class SequenceState : std::uint8_t {
+  kDormant,  // Until the request's prompt is computed by another choice.
+  kWaiting,
+  kRunning,
+  kFinished,
+};
+
+struct Scheduler::Sequence {
+  SequenceId id;
+  Request* request = nullptr;
+  SequenceState state = SequenceState::kDormant;
+  std::vector<std::int32_t> tokens;  // Prompt and answer; filled at the first admission.
+  std::size_t num_computed_tokens = 0;
+  std::size_t num_granted_tokens = 0;  // In the step being planned.
+  std::vector<BlockId> block_table;
+  std::vector<BlockHash> block_hashes;  // Of the leading full blocks, as far as they were needed.
+
+  std::size_t num_uncomputed() const { return tokens.size() - num_computed_tokens; }
+};
+
+struct Scheduler::Request {
+  SchedulerRequest spec;
+  std::size_t max_len = 0;  // Tokens of one sequence, at most.
+  std::vector<Sequence> sequences;
+  std::size_t num_unfinished = 0;
+  std::size_t num_running = 0;
+  bool was_admitted = false;
+  bool is_private = false;  // Shares nothing with other requests.
+  bool prompt_done = false;
+  std::size_t num_prompt_logits = 0;  // Leading prompt positions whose logits have been computed.
+};
+
+Scheduler::Scheduler(const SchedulerOptions& options, BlockPool& pool)
+    : options_(options), pool_(pool), hasher_(options.hash_key), total_blocks_(pool.stats().total) {
+  HEARTH_CHECK(options.max_model_len > 0 && options.max_num_seqs > 0);
+  HEARTH_CHECK(options.max_num_batched_tokens >= options.max_num_seqs);
+  HEARTH_CHECK(options.max_num_logit_rows >= options.max_num_seqs);
+  running_.reserve(options.max_num_seqs);
+  behind_.reserve(options.max_num_seqs);
+  plan_.sequences.reserve(options.max_num_seqs);
+  plan_.admitted.reserve(options.max_num_seqs);
+}
+
+Scheduler::~Scheduler() {
+  while (!requests_.empty())
+    cancel(requests_.begin()->first);
+}
+
+std::size_t Scheduler::num_blocks_for(std::size_t num_tokens) const {
+  return (num_tokens + pool_.block_size() - 1) / pool_.block_size();
+}
+
+Status Scheduler::check_fits(const SequenceLimits& limits) const {
+  const std::size_t shortest_answer = limits.max_tokens > 0 ? 1 : 0;
+  if (limits.prompt_len + shortest_answer > options_.max_model_len) {
+    return make_status(StatusCode::kOutOfRange,
+                       "the maximum context length is {} tokens, but the prompt has {} tokens{}",
+                       options_.max_model_len, limits.prompt_len,
+                       shortest_answer > 0 ? " and the answer needs at least one" : "");
+  }
+  const std::size_t room = options_.max_model_len - limits.prompt_len;
+  const std::size_t longest = limits.prompt_len + std::min(limits.max_tokens, room);
+  if (num_blocks_for(longest) > total_blocks_) {
+    return make_status(StatusCode::kOutOfRange,
+                       "a prompt of {} tokens with an answer of up to {} needs KV memory for {} "
+                       "tokens, but there is memory for {} in all",
+                       limits.prompt_len, limits.max_tokens, longest,
+                       total_blocks_ * pool_.block_size());
+  }
+  return {};
+}
+
+void Scheduler::add(const SchedulerRequest& spec) {
+  HEARTH_CHECK(!spec.prompt.empty() && spec.num_choices > 0);
+  HEARTH_CHECK(check_fits({spec.prompt.size(), spec.max_tokens}).ok());
+  auto request = std::make_unique<Request>();
+  request->spec = spec;
+  request->max_len =
+      spec.prompt.size() + std::min(spec.max_tokens, options_.max_model_len - spec.prompt.size());
+  request->is_private = spec.prompt_logits || !options_.prefix_cache;
+  request->num_unfinished = spec.num_choices;
+  request->sequences.resize(spec.num_choices);
+  for (std::uint32_t choice = 0; choice < spec.num_choices; ++choice) {
+    request->sequences[choice].id = {spec.id, choice};
+    request->sequences[choice].request = request.get();
+  }
+  Sequence& first = request->sequences.front();
+  const bool inserted = requests_.emplace(spec.id, std::move(request)).second;
+  HEARTH_CHECK(inserted);
+  start_waiting(first);
+}
+
+Scheduler::Sequence* Scheduler::find(const SequenceId& id) {
+  const auto found = requests_.find(id.request);
+  if (found == requests_.end() || id.choice >= found->second->sequences.size()) return nullptr;
+  Sequence& sequence = found->second->sequences[id.choice];
+  return sequence.state == SequenceState::kFinished ? nullptr : &sequence;
+}
+
+const StepPlan& Scheduler::schedule() {
+  plan_.sequences.clear();
+  plan_.admitted.clear();
+  plan_.num_tokens = plan_.num_logit_rows = plan_.num_preempted = 0;
+  free_tokens_ = options_.max_num_batched_tokens;
+  free_logit_rows_ = options_.max_num_logit_rows - options_.max_num_seqs;
+
+  schedule_decodes();
+  // Blocks that a preemption freed belong to the older sequences it was made for.
+  if (plan_.num_preempted == 0) admit_waiting();
+  schedule_prefills();
+  for (Sequence* sequence : running_) {
+    if (sequence->num_granted_tokens > 0) plan_sequence(*sequence);
+  }
+  HEARTH_CHECK(!has_work() || !plan_.sequences.empty());
+  return plan_;
+}
+
+void Scheduler::schedule_decodes() {
+  // Growing may remove sequences from the back of the list, never ones before this.
+  for (std::size_t idx = 0; idx < running_.size(); ++idx) {
+    Sequence& sequence = *running_[idx];
+    if (sequence.num_uncomputed() == 1 && grow(sequence)) grant(sequence, 1);
+  }
+}
+
+// Makes room for all known tokens; false when the sequence itself had to give way.
+bool Scheduler::grow(Sequence& sequence) {
+  const std::size_t needed = num_blocks_for(sequence.tokens.size());
+  while (sequence.block_table.size() < needed) {
+    if (const auto block = pool_.allocate(); block.has_value()) {
+      sequence.block_table.push_back(*block);
+      continue;
+    }
+    Sequence& newest = *running_.back();
+    preempt(newest);
+    if (&newest == &sequence) return false;
+  }
+  return true;
+}
+
+void Scheduler::preempt(Sequence& sequence) {
+  HEARTH_CHECK(sequence.num_granted_tokens == 0);
+  stop_running(sequence);
+  release_blocks(sequence);
+  start_waiting(sequence);
+  ++plan_.num_preempted;
+}
+
+void Scheduler::admit_waiting() {
+  while (!waiting_.empty() && running_.size() < options_.max_num_seqs && free_tokens_ > 0) {
+    Sequence& sequence = *waiting_.front();
+    if (!admit(sequence)) return;
+    waiting_.pop_front();
+    start_running(sequence);
+    Request& request = *sequence.request;
+    if (request.was_admitted) continue;
+    request.was_admitted = true;
+    plan_.admitted.push_back({request.spec.id, sequence.num_computed_tokens});
+  }
+}
+
+// Takes the blocks for all known tokens of a waiting sequence, cached ones as far as possible.
+// Leaves one block per running sequence, or the newcomer would soon be preempted again.
+bool Scheduler::admit(Sequence& sequence) {
+  Request& request = *sequence.request;
+  if (sequence.tokens.empty()) {
+    sequence.tokens.reserve(request.max_len);
+    sequence.tokens.assign(request.spec.prompt.begin(), request.spec.prompt.end());
+    sequence.block_table.reserve(num_blocks_for(request.max_len));
+    sequence.block_hashes.reserve(request.max_len / pool_.block_size());
+  }
+  reference_cached_prefix(sequence);
+  const std::size_t needed = num_blocks_for(sequence.tokens.size()) - sequence.block_table.size();
+  if (needed + running_.size() > pool_.num_available()) {
+    release_blocks(sequence);
+    return false;
+  }
+  for (std::size_t idx = 0; idx < needed; ++idx) {
+    sequence.block_table.push_back(pool_.allocate().value());
+  }
+  return true;
+}
+
+// At least one token is left to compute: its logits are needed, and the cache holds none.
+void Scheduler::reference_cached_prefix(Sequence& sequence) {
+  const std::size_t num_blocks = (sequence.tokens.size() - 1) / pool_.block_size();
+  extend_hashes(sequence, num_blocks);
+  for (std::size_t idx = 0; idx < num_blocks; ++idx) {
+    const auto block = pool_.find_and_reference(sequence.block_hashes[idx]);
+    if (!block.has_value()) break;
+    sequence.block_table.push_back(*block);
+  }
+  sequence.num_computed_tokens = sequence.block_table.size() * pool_.block_size();
+}
+
+void Scheduler::schedule_prefills() {
+  behind_.clear();
+  for (Sequence* sequence : running_) {
+    if (sequence->num_granted_tokens == 0) behind_.push_back(sequence);
+  }
+  if (behind_.empty()) return;
+  grant(*behind_.front(), (free_tokens_ + 1) / 2);
+  // Ties go to the older one.
+  std::ranges::sort(behind_, {}, [](const Sequence* sequence) {
+    return std::pair(sequence->num_uncomputed() - sequence->num_granted_tokens, sequence->id);
+  });
+  for (Sequence* sequence : behind_)
+    grant(*sequence, free_tokens_);
+}
+
+// Up to max_tokens more for the sequence in this step.
+void Scheduler::grant(Sequence& sequence, std::size_t max_tokens) {
+  std::size_t tokens =
+      std::min({max_tokens, free_tokens_, sequence.num_uncomputed() - sequence.num_granted_tokens});
+  const Request& request = *sequence.request;
+  if (request.spec.prompt_logits && !request.prompt_done && tokens > 0) {
+    // One row per token, of which one is set aside for every sequence.
+    const std::size_t own_row = sequence.num_granted_tokens == 0 ? 1 : 0;
+    tokens = std::min(tokens, free_logit_rows_ + own_row);
+    free_logit_rows_ -= tokens - std::min(tokens, own_row);
+  }
+  sequence.num_granted_tokens += tokens;
+  free_tokens_ -= tokens;
+}
+
+void Scheduler::plan_sequence(Sequence& sequence) {
+  const Request& request = *sequence.request;
+  const std::size_t first = sequence.num_computed_tokens;
+  const std::size_t end = first + sequence.num_granted_tokens;
+  ScheduledSequence scheduled;
+  scheduled.id = sequence.id;
+  scheduled.first_position = first;
+  scheduled.tokens = std::span(sequence.tokens).subspan(first, end - first);
+  scheduled.block_table = sequence.block_table;
+  scheduled.completes_prompt = !request.prompt_done && end >= request.spec.prompt.size();
+  scheduled.caught_up = end == sequence.tokens.size();
+  if (request.spec.prompt_logits && !request.prompt_done) {
+    HEARTH_CHECK(first <= request.num_prompt_logits);
+    scheduled.num_logit_rows = end - std::min(end, request.num_prompt_logits);
+  } else {
+    scheduled.num_logit_rows = scheduled.caught_up ? 1 : 0;
+  }
+  plan_.num_tokens += scheduled.tokens.size();
+  plan_.num_logit_rows += scheduled.num_logit_rows;
+  plan_.sequences.push_back(scheduled);
+}
+
+void Scheduler::commit() {
+  for (const ScheduledSequence& scheduled : plan_.sequences) {
+    Sequence* sequence = find(scheduled.id);
+    HEARTH_CHECK(sequence != nullptr && sequence->state == SequenceState::kRunning);
+    Request& request = *sequence->request;
+    const std::size_t first = sequence->num_computed_tokens;
+    sequence->num_computed_tokens += sequence->num_granted_tokens;
+    sequence->num_granted_tokens = 0;
+    register_full_blocks(*sequence, first);
+    request.num_prompt_logits =
+        std::max(request.num_prompt_logits,
+                 std::min(sequence->num_computed_tokens, request.spec.prompt.size()));
+    if (scheduled.completes_prompt && !request.prompt_done) {
+      request.prompt_done = true;
+      wake_siblings(request);
+    }
+  }
+}
+
+void Scheduler::register_full_blocks(Sequence& sequence, std::size_t first_token) {
+  const std::size_t num_full = sequence.num_computed_tokens / pool_.block_size();
+  extend_hashes(sequence, num_full);
+  for (std::size_t idx = first_token / pool_.block_size(); idx < num_full; ++idx) {
+    pool_.register_content(sequence.block_table[idx], sequence.block_hashes[idx]);
+  }
+}
+
+void Scheduler::extend_hashes(Sequence& sequence, std::size_t num_blocks) {
+  const std::size_t block_size = pool_.block_size();
+  while (sequence.block_hashes.size() < num_blocks) {
+    const std::size_t idx = sequence.block_hashes.size();
+    BlockHash prefix;
+    if (idx > 0) {
+      prefix = sequence.block_hashes.back();
+    } else if (sequence.request->is_private) {
+      prefix.words = {sequence.id.request, ~std::uint64_t{0}};
+    }
+    const auto tokens = std::span(sequence.tokens).subspan(idx * block_size, block_size);
+    sequence.block_hashes.push_back(hasher_.hash(prefix, tokens));
+  }
+}
+
+void Scheduler::append_token(const SequenceId& id, std::int32_t token) {
+  Sequence* sequence = find(id);
+  HEARTH_CHECK(sequence != nullptr && sequence->state == SequenceState::kRunning);
+  HEARTH_CHECK(sequence->num_uncomputed() == 0);
+  HEARTH_CHECK(sequence->tokens.size() < sequence->request->max_len);
+  sequence->tokens.push_back(token);
+}
+
+void Scheduler::finish(const SequenceId& id) {
+  if (Sequence* sequence = find(id); sequence != nullptr) remove(*sequence);
+}
+
+void Scheduler::cancel(RequestId id) {
+  const auto found = requests_.find(id);
+  if (found == requests_.end()) return;
+  Request& request = *found->second;
+  request.prompt_done = true;  // No other choice takes over a prompt that nobody wants.
+  std::size_t num_left = request.num_unfinished;
+  for (std::size_t choice = 0; num_left > 0; ++choice) {
+    if (request.sequences[choice].state == SequenceState::kFinished) continue;
+    --num_left;  // The last removal ends the request's life.
+    remove(request.sequences[choice]);
+  }
+}
+
+void Scheduler::discard(RequestId id) {
+  const auto found = requests_.find(id);
+  if (found == requests_.end()) return;
+  for (const Sequence& sequence : found->second->sequences) {
+    for (const BlockId block : sequence.block_table)
+      pool_.forget_content(block);
+  }
+  cancel(id);
+}
+
+void Scheduler::start_waiting(Sequence& sequence) {
+  sequence.state = SequenceState::kWaiting;
+  const auto place = std::ranges::upper_bound(waiting_, sequence.id, {},
+                                              [](const Sequence* other) { return other->id; });
+  waiting_.insert(place, &sequence);
+}
+
+void Scheduler::start_running(Sequence& sequence) {
+  sequence.state = SequenceState::kRunning;
+  const auto place = std::ranges::upper_bound(running_, sequence.id, {},
+                                              [](const Sequence* other) { return other->id; });
+  running_.insert(place, &sequence);
+  if (sequence.request->num_running++ == 0) ++num_running_requests_;
+}
+
+void Scheduler::stop_running(Sequence& sequence) {
+  sequence.num_granted_tokens = 0;
+  std::erase(running_, &sequence);
+  if (--sequence.request->num_running == 0) --num_running_requests_;
+}
+
+// From the back, so that the end of a cached prefix is evicted before its beginning.
+void Scheduler::release_blocks(Sequence& sequence) {
+  while (!sequence.block_table.empty()) {
+    pool_.release(sequence.block_table.back());
+    sequence.block_table.pop_back();
+  }
+  sequence.num_computed_tokens = 0;
+}
+
+void Scheduler::wake_siblings(Request& request) {
+  for (Sequence& sequence : request.sequences) {
+    if (sequence.state == SequenceState::kDormant) start_waiting(sequence);
+  }
+}
+
+void Scheduler::remove(Sequence& sequence) {
+  Request& request = *sequence.request;
+  if (sequence.state == SequenceState::kRunning) stop_running(sequence);
+  if (sequence.state == SequenceState::kWaiting) std::erase(waiting_, &sequence);
+  const bool was_leading = sequence.state != SequenceState::kDormant;
+  sequence.state = SequenceState::kFinished;
+
+  const bool is_last = --request.num_unfinished == 0;
+  if (is_last && request.is_private) {  // Nobody can ever ask for this content again.
+    for (const BlockId block : sequence.block_table)
+      pool_.forget_content(block);
+  }
+  release_blocks(sequence);
+  if (is_last) {
+    const RequestId id = request.spec.id;
+    requests_.erase(id);
+    return;
+  }
+  if (request.prompt_done || !was_leading) return;
+  const auto next = std::ranges::find(request.sequences, SequenceState::kDormant, &Sequence::state);
+  if (next != request.sequences.end()) start_waiting(*next);
+}
+
+Status Scheduler::check_integrity() const {
+  HEARTH_RETURN_IF_ERROR(pool_.check_integrity());
+  std::vector<BlockId> held;
+  for (const auto& [id, request] : requests_) {
+    for (const Sequence& sequence : request->sequences) {
+      held.insert(held.end(), sequence.block_table.begin(), sequence.block_table.end());
+    }
+  }
+  std::ranges::sort(held);
+  const auto repeated = std::ranges::unique(held);
+  held.erase(repeated.begin(), repeated.end());
+  if (held.size() != pool_.stats().in_use) {
+    return make_status(StatusCode::kInternal, "sequences hold {} blocks, the pool has {} in use",
+                       held.size(), pool_.stats().in_use);
+  }
+  return {};
+}
+
+}  // namespace hearth

@@ -1,0 +1,174 @@
+// Who computes which tokens in the next step. Plain data in and out: no model, no threads, no
+// clock.
+//
+// There are no prefill and decode phases. A sequence (one choice of one request) has num_tokens
+// known and num_computed_tokens behind it, and each step spends a token budget on catching up:
+//
+//   1. Sequences one token behind (running streams) get it first, oldest first.
+//   2. Waiting sequences are admitted in order of arrival while slots and blocks last.
+//   3. What is left goes to sequences further behind: half of it to the oldest, so that nobody
+//      starves, the rest to those closest to their end, so that short prompts pass long ones.
+//
+// Blocks for all known tokens are taken at admission; only growth can run out. Then the newest
+// running sequence gives its blocks back and waits again, with its tokens kept: it recomputes them
+// later. The oldest running sequence is therefore never stopped, and no schedule is without
+// progress.
+//
+// Equal prefixes share blocks through the pool's content names. When the cache is off, or a request
+// wants the logits of its prompt, names are made unique to the request: its own choices still
+// share. The prompt of several choices is computed by the first one; the others start when it is
+// done.
+//
+// Not thread-safe, except check_fits().
+#pragma once
+
+#include <array>
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "base/status.h"
+#include "kv/block_pool.h"
+
+namespace hearth {
+
+// Ascending in order of arrival.
+using RequestId = std::uint64_t;
+
+struct SequenceId {
+  RequestId request = 0;
+  std::uint32_t choice = 0;
+  auto operator<=>(const SequenceId&) const = default;
+};
+
+struct SchedulerOptions {
+  std::size_t max_model_len = 0;           // Tokens of a sequence, prompt and answer.
+  std::size_t max_num_seqs = 0;            // Running at once.
+  std::size_t max_num_batched_tokens = 0;  // Per step; at least max_num_seqs.
+  std::size_t max_num_logit_rows = 0;      // Per step; at least max_num_seqs.
+  bool prefix_cache = true;
+  std::array<std::uint64_t, 2> hash_key = {};
+};
+
+struct SequenceLimits {
+  std::size_t prompt_len = 0;
+  std::size_t max_tokens = 0;  // Of the answer.
+};
+
+struct SchedulerRequest {
+  RequestId id = 0;                      // Larger than all before.
+  std::span<const std::int32_t> prompt;  // At least one token; outlives the request.
+  std::uint32_t num_choices = 1;
+  std::size_t max_tokens = 0;
+  bool prompt_logits = false;  // The logits of every prompt position are wanted.
+};
+
+// One sequence's part of a step. The spans are valid until commit(), the rest until schedule().
+struct ScheduledSequence {
+  SequenceId id;
+  std::size_t first_position = 0;
+  std::span<const std::int32_t> tokens;  // To compute now, at first_position and after.
+  std::span<const BlockId> block_table;  // Covers all of them.
+  std::size_t num_logit_rows = 0;        // Logits are wanted for the last that many tokens.
+  bool completes_prompt = false;         // The request's prompt is evaluated with this step.
+  bool caught_up = false;                // Every known token is computed: the next can be chosen.
+};
+
+struct AdmittedRequest {
+  RequestId id = 0;
+  std::size_t cached_tokens = 0;  // Of the prompt, found in the prefix cache.
+};
+
+struct StepPlan {
+  std::vector<ScheduledSequence> sequences;  // Never empty while there is work.
+  std::size_t num_tokens = 0;
+  std::size_t num_logit_rows = 0;
+  std::vector<AdmittedRequest> admitted;  // For the first time, with this step.
+  std::size_t num_preempted = 0;
+};
+
+class Scheduler {
+ public:
+  // `pool` outlives the scheduler, which is its only user.
+  Scheduler(const SchedulerOptions& options, BlockPool& pool);
+  ~Scheduler();
+  Scheduler(const Scheduler&) = delete;
+  Scheduler& operator=(const Scheduler&) = delete;
+
+  // kOutOfRange when a request can never run: longer than the context, or than all KV memory. Safe
+  // from any thread.
+  Status check_fits(const SequenceLimits& limits) const;
+
+  // Queues a request that fits.
+  void add(const SchedulerRequest& spec);
+
+  // The next step. Every plan must be computed and committed before the next is made.
+  const StepPlan& schedule();
+  // The planned tokens have been computed and stored.
+  void commit();
+  // The next token of a sequence that has caught up. It must stay within max_model_len.
+  void append_token(const SequenceId& id, std::int32_t token);
+
+  // The sequence is complete, or not wanted any more. Ids that are gone already are ignored, here
+  // and below.
+  void finish(const SequenceId& id);
+  void cancel(RequestId id);
+  // The same as cancel, for a request whose computation went wrong: nothing of it stays in the
+  // cache.
+  void discard(RequestId id);
+
+  bool has_work() const { return !requests_.empty(); }
+  std::size_t num_running_requests() const { return num_running_requests_; }
+  std::size_t num_waiting_requests() const { return requests_.size() - num_running_requests_; }
+
+  // Checks the pool, and that the blocks of all sequences are exactly those in use.
+  Status check_integrity() const;
+
+ private:
+  struct Request;
+  struct Sequence;
+
+  Sequence* find(const SequenceId& id);
+
+  void schedule_decodes();
+  bool grow(Sequence& sequence);
+  void preempt(Sequence& sequence);
+  void admit_waiting();
+  bool admit(Sequence& sequence);
+  void reference_cached_prefix(Sequence& sequence);
+  void schedule_prefills();
+  void grant(Sequence& sequence, std::size_t max_tokens);
+  void plan_sequence(Sequence& sequence);
+
+  void register_full_blocks(Sequence& sequence, std::size_t first_token);
+  void extend_hashes(Sequence& sequence, std::size_t num_blocks);
+  void start_running(Sequence& sequence);
+  void stop_running(Sequence& sequence);
+  void start_waiting(Sequence& sequence);
+  void release_blocks(Sequence& sequence);
+  void wake_siblings(Request& request);
+  void remove(Sequence& sequence);
+  std::size_t num_blocks_for(std::size_t num_tokens) const;
+
+  SchedulerOptions options_;
+  BlockPool& pool_;
+  BlockHasher hasher_;
+  std::size_t total_blocks_;
+
+  std::unordered_map<RequestId, std::unique_ptr<Request>> requests_;
+  std::vector<Sequence*> running_;  // Oldest first.
+  std::deque<Sequence*> waiting_;   // Oldest first.
+  std::size_t num_running_requests_ = 0;
+
+  StepPlan plan_;
+  std::size_t free_tokens_ = 0;      // Of this step's budget.
+  std::size_t free_logit_rows_ = 0;  // Beyond one per running sequence.
+  std::vector<Sequence*> behind_;    // Scratch of schedule_prefills().
+};
+
+}  // namespace hearth

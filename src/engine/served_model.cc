@@ -1,0 +1,157 @@
+#include "engine/served_model.h"
+
+#include <chrono>
+#include <map>
+#include <utility>
+
+#include "base/build_info.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "kernels/kernels.h"
+#include "models/model.h"
+#include "tensor/dtype.h"
+
+namespace hearth {
+namespace {
+
+constexpr std::uint64_t kMaxTemplateFileBytes = 1 << 20;
+
+// The number format that most of the file's bytes have.
+std::string_view main_dtype(const ModelFile& file) {
+  std::map<std::string_view, std::size_t> bytes;
+  for (const TensorView& tensor : file.tensors()) {
+    bytes[dtype_info(tensor.dtype).name] += tensor.data.size();
+  }
+  std::string_view most;
+  for (const auto& [name, size] : bytes) {
+    if (most.empty() || size > bytes.at(most)) most = name;
+  }
+  return most;
+}
+
+Result<ChatTemplate> template_in(const ModelFile& file) {
+  HEARTH_ASSIGN_OR_RETURN(const std::optional<std::string_view> source,
+                          file.find_text("tokenizer.chat_template"));
+  if (!source.has_value()) {
+    return error(StatusCode::kNotFound, "the model has no chat template");
+  }
+  return ChatTemplate::compile(*source);
+}
+
+Result<ChatTemplate> template_of(const std::filesystem::path& path) {
+  HEARTH_ASSIGN_OR_RETURN(const std::string source, read_text_file(path, kMaxTemplateFileBytes));
+  return ChatTemplate::compile(source);
+}
+
+}  // namespace
+
+// In the order of construction: whatever borrows stands below what it borrows from.
+struct ServedModel::Impl {
+  std::string name;
+  std::int64_t created = 0;
+  ModelFile file;
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::optional<ChatTemplate> chat_template;
+  Status chat_template_status;
+  std::unique_ptr<Device> device;
+  std::unique_ptr<Engine> engine;
+
+  explicit Impl(ModelFile model_file) : file(std::move(model_file)) {}
+
+  Status load_template(const std::filesystem::path& override_path);
+  Status start_engine(EngineOptions options, Metrics& metrics);
+};
+
+Status ServedModel::Impl::load_template(const std::filesystem::path& override_path) {
+  const bool is_override = !override_path.empty();
+  Result<ChatTemplate> loaded = is_override ? template_of(override_path) : template_in(file);
+  if (loaded.has_value()) {
+    chat_template = *std::move(loaded);
+    return {};
+  }
+  if (is_override) {
+    return loaded.error().with_context(
+        fmt::format("chat template file '{}'", override_path.string()));
+  }
+  chat_template_status = loaded.error();
+  if (chat_template_status.code() != StatusCode::kNotFound) {
+    chat_template_status =
+        chat_template_status.with_context("the model's chat template cannot be used");
+  }
+  log::warning("{}; chat requests will be refused", chat_template_status.message());
+  return {};
+}
+
+Status ServedModel::Impl::start_engine(EngineOptions options, Metrics& metrics) {
+  options.host_threads = &device->host_threads();
+  HEARTH_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, Model::load(file, *device));
+  const std::size_t vocab_size = model->config().vocab_size;
+  if (tokenizer->vocab_size() > vocab_size) {
+    return make_status(StatusCode::kDataLoss,
+                       "the tokenizer has {} tokens, but the model's vocabulary only {}",
+                       tokenizer->vocab_size(), vocab_size);
+  }
+  HEARTH_ASSIGN_OR_RETURN(
+      engine,
+      Engine::start(std::move(model), tokenizer->special().end_of_generation, options, metrics));
+  return {};
+}
+
+Result<std::unique_ptr<ServedModel>> ServedModel::load(const ServedModelOptions& options,
+                                                       Metrics& metrics) {
+  HEARTH_ASSIGN_OR_RETURN(ModelFile file, ModelFile::open(options.path));
+  auto impl = std::make_unique<Impl>(std::move(file));
+  impl->name = options.served_name.empty() ? options.path.stem().string() : options.served_name;
+  impl->created =
+      std::chrono::duration_cast<std::chrono::seconds>(system_clock().wall_now().time_since_epoch())
+          .count();
+  HEARTH_ASSIGN_OR_RETURN(impl->tokenizer, Tokenizer::load(impl->file));
+  HEARTH_RETURN_IF_ERROR(impl->load_template(options.chat_template_file));
+  HEARTH_ASSIGN_OR_RETURN(impl->device, make_cpu_device({.num_threads = options.num_threads,
+                                                         .kernels = options.kernels}));
+  HEARTH_RETURN_IF_ERROR(impl->start_engine(options.engine, metrics));
+
+  const BuildInfo& build = build_info();
+  const std::string_view kernels =
+      options.kernels == "auto" ? best_kernel_set() : std::string_view(options.kernels);
+  metrics.info.build.with({build.version, build.compiler, kernels}).set(1);
+  metrics.info.model
+      .with({impl->name, impl->engine->model_config().architecture, main_dtype(impl->file),
+             fmt::format("{}", impl->engine->max_model_len())})
+      .set(1);
+  return std::unique_ptr<ServedModel>(new ServedModel(std::move(impl)));
+}
+
+ServedModel::ServedModel(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+ServedModel::~ServedModel() = default;
+
+const std::string& ServedModel::name() const {
+  return impl_->name;
+}
+std::int64_t ServedModel::created() const {
+  return impl_->created;
+}
+const ModelFile& ServedModel::file() const {
+  return impl_->file;
+}
+const Tokenizer& ServedModel::tokenizer() const {
+  return *impl_->tokenizer;
+}
+
+const ChatTemplate* ServedModel::chat_template() const {
+  return impl_->chat_template.has_value() ? &*impl_->chat_template : nullptr;
+}
+
+const Status& ServedModel::chat_template_status() const {
+  return impl_->chat_template_status;
+}
+
+std::string_view ServedModel::device_description() const {
+  return impl_->device->description();
+}
+Engine& ServedModel::engine() const {
+  return *impl_->engine;
+}
+
+}  // namespace hearth

@@ -1,0 +1,58 @@
+// Everything one model needs to answer: its file, tokenizer, chat template, device and engine,
+// loaded in one call and torn down in the right order.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include "base/status.h"
+#include "engine/engine.h"
+#include "formats/model_file.h"
+#include "kernels/device.h"
+#include "metrics/metrics.h"
+#include "tokenizer/chat_template.h"
+#include "tokenizer/tokenizer.h"
+
+namespace hearth {
+
+struct ServedModelOptions {
+  std::filesystem::path path;
+  std::string served_name;                   // Empty: the file name without its extension.
+  std::filesystem::path chat_template_file;  // Empty: the template inside the model file.
+  std::size_t num_threads = 0;
+  std::string kernels = "auto";
+  EngineOptions engine;
+};
+
+// Immutable after loading; the parts it hands out live as long as it does and carry their own
+// thread rules (Tokenizer, ChatTemplate and Engine may be used from any thread).
+class ServedModel {
+ public:
+  // `metrics` must outlive the model. Besides the parts' own errors: kDataLoss when tokenizer and
+  // model contradict each other; those of chat_template_file when it cannot be read or compiled. A
+  // template inside the model file that does not compile is no obstacle (see below).
+  static Result<std::unique_ptr<ServedModel>> load(const ServedModelOptions& options,
+                                                   Metrics& metrics);
+  ~ServedModel();
+
+  const std::string& name() const;
+  std::int64_t created() const;  // Unix time of loading, seconds.
+  const ModelFile& file() const;
+  const Tokenizer& tokenizer() const;
+  // nullptr when there is none to use: the file carries none, or one that does not compile. Such a
+  // model still answers everything but chats.
+  const ChatTemplate* chat_template() const;
+  // Why chat_template() is nullptr, for the client (kNotFound: there is none); ok when it is not.
+  const Status& chat_template_status() const;
+  std::string_view device_description() const;
+  Engine& engine() const;
+
+ private:
+  struct Impl;
+  explicit ServedModel(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace hearth

@@ -1,0 +1,171 @@
+#include "engine/served_model.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <random>
+
+#include "engine/engine_test_util.h"
+#include "tests/support/temp_directory.h"
+#include "tests/support/tiny_llama.h"
+
+namespace hearth::test {
+namespace {
+
+class ServedModelTest : public ::testing::Test {
+ protected:
+  ServedModelOptions options() const {
+    ServedModelOptions options;
+    options.path = directory_.path() / "tiny.Q8_0.gguf";
+    options.num_threads = 2;
+    options.engine.max_num_seqs = 4;
+    options.engine.max_num_batched_tokens = 64;
+    options.engine.kv_cache_bytes = 32 << 20;
+    return options;
+  }
+
+  std::unique_ptr<ServedModel> load(const ServedModelOptions& options) {
+    auto model = ServedModel::load(options, metrics_);
+    EXPECT_TRUE(model.has_value()) << model.error().to_string();
+    return *std::move(model);
+  }
+
+  std::filesystem::path write_text(const std::string& text) const {
+    const std::filesystem::path path = directory_.path() / "template.jinja";
+    std::ofstream(path) << text;
+    return path;
+  }
+
+  TempDirectory directory_;
+  Metrics metrics_;
+};
+
+TEST_F(ServedModelTest, HasEverythingItTakesToAnswer) {
+  write_tiny_llama(options().path);
+  const auto model = load(options());
+  EXPECT_EQ(model->name(), "tiny.Q8_0");
+  EXPECT_GT(model->created(), 1'700'000'000);
+  EXPECT_EQ(model->tokenizer().vocab_size(), kTinyVocabSize);
+  ASSERT_NE(model->chat_template(), nullptr);
+  EXPECT_TRUE(model->chat_template_status().ok());
+  EXPECT_EQ(model->engine().max_model_len(), 512u);
+  EXPECT_NE(model->device_description().find("2 threads"), std::string::npos);
+  EXPECT_EQ(metrics_.info.model.with({"tiny.Q8_0", "llama", "F32", "512"}).value(), 1.0);
+
+  GenerationRequest request = request_of({3, 4, 5}, 5);
+  request.ignore_eos = true;
+  const Answer answer = collect(**model->engine().submit(request, {}));
+  EXPECT_TRUE(answer.finished());
+  EXPECT_EQ(answer.choices[0].tokens.size(), 5u);
+}
+
+TEST_F(ServedModelTest, WithoutAChatTemplateItStillServes) {
+  write_tiny_llama(options().path, {.chat_template = false});
+  const auto model = load(options());
+  EXPECT_EQ(model->chat_template(), nullptr);
+  EXPECT_EQ(model->chat_template_status().code(), StatusCode::kNotFound);
+}
+
+TEST_F(ServedModelTest, AGivenTemplateReplacesTheModelsOwn) {
+  write_tiny_llama(options().path);
+  ServedModelOptions with_file = options();
+  with_file.chat_template_file = write_text("{{ messages[0].content }}");
+  EXPECT_EQ(load(with_file)->chat_template()->source(), "{{ messages[0].content }}");
+}
+
+TEST_F(ServedModelTest, AGivenTemplateThatDoesNotCompileStopsTheStart) {
+  write_tiny_llama(options().path);
+  ServedModelOptions with_file = options();
+  with_file.chat_template_file = write_text("{% if %}");
+  const auto model = ServedModel::load(with_file, metrics_);
+  ASSERT_FALSE(model.has_value());
+  EXPECT_NE(model.error().message().find("template.jinja"), std::string::npos);
+}
+
+TEST_F(ServedModelTest, LoadErrorsAreThoseOfTheParts) {
+  EXPECT_EQ(ServedModel::load(options(), metrics_).error().code(), StatusCode::kNotFound);
+  write_tiny_llama(options().path);
+  ServedModelOptions wrong = options();
+  wrong.kernels = "abacus";
+  EXPECT_EQ(ServedModel::load(wrong, metrics_).error().code(), StatusCode::kInvalidArgument);
+  wrong = options();
+  wrong.engine.max_model_len = 513;
+  EXPECT_EQ(ServedModel::load(wrong, metrics_).error().code(), StatusCode::kOutOfRange);
+}
+
+// The bit-equality promise with the real forward pass.
+class ServedAnswersTest : public ServedModelTest, public ::testing::WithParamInterface<DType> {
+ protected:
+  static std::vector<GenerationRequest> requests() {
+    std::mt19937 random(3);
+    std::vector<GenerationRequest> requests;
+    for (std::uint32_t idx = 0; idx < 10; ++idx) {
+      Tokens prompt = some_tokens(1 + random() % 70, idx % 2);
+      GenerationRequest request = request_of(std::move(prompt), 20 + idx);
+      request.sampling.temperature = idx % 2 == 0 ? 0.0f : 1.0f;
+      request.sampling.seed = idx;
+      request.num_choices = idx % 3 == 0 ? 2 : 1;
+      request.top_logprobs = 1;
+      requests.push_back(std::move(request));
+    }
+    return requests;
+  }
+
+  // Tokens and log-probabilities of all choices.
+  using Bits = std::vector<std::pair<std::int32_t, float>>;
+  static Bits bits_of(const Answer& answer) {
+    EXPECT_TRUE(answer.finished());
+    Bits bits;
+    for (const Answer::Choice& choice : answer.choices) {
+      for (std::size_t idx = 0; idx < choice.tokens.size(); ++idx) {
+        bits.emplace_back(choice.tokens[idx], choice.logprobs[idx]->chosen.logprob);
+      }
+      bits.emplace_back(-1, 0.0f);
+    }
+    return bits;
+  }
+};
+
+TEST_P(ServedAnswersTest, AreTheSameBitsAloneAndInAnyCompany) {
+  write_tiny_llama(options().path, {.dtype = GetParam()});
+  std::vector<Bits> alone;
+  {
+    ServedModelOptions plain = options();
+    plain.engine.prefix_cache = false;
+    plain.num_threads = 1;
+    const auto model = load(plain);
+    for (const GenerationRequest& request : requests()) {
+      alone.push_back(bits_of(collect(**model->engine().submit(request, {}), request.num_choices)));
+    }
+  }
+  struct Setting {
+    std::size_t max_num_seqs, max_num_batched_tokens, num_blocks;
+  };
+  for (const auto& [seqs, budget, blocks] :
+       {Setting{8, 512, 400}, Setting{3, 5, 400}, Setting{8, 64, 8}}) {
+    ServedModelOptions shared = options();
+    shared.engine.max_model_len = 128;
+    shared.engine.max_num_seqs = seqs;
+    shared.engine.max_num_batched_tokens = budget;
+    const auto probe = load(shared);
+    shared.engine.kv_cache_bytes =
+        blocks * probe->engine().memory().kv_cache_bytes / probe->engine().memory().num_kv_blocks;
+    const auto model = load(shared);
+    std::vector<std::shared_ptr<GenerationHandle>> handles;
+    for (const GenerationRequest& request : requests()) {
+      handles.push_back(model->engine().submit(request, {}).value());
+    }
+    for (std::size_t idx = 0; idx < handles.size(); ++idx) {
+      const Answer answer = collect(*handles[idx], requests()[idx].num_choices);
+      EXPECT_EQ(bits_of(answer), alone[idx])
+          << "request " << idx << " with " << seqs << " sequences and " << budget << " tokens";
+    }
+  }
+  EXPECT_GT(metrics_.engine.preemptions.value(), 0.0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Formats, ServedAnswersTest,
+                         ::testing::Values(DType::kF32, DType::kQ8_0, DType::kQ4_1));
+
+}  // namespace
+}  // namespace hearth::test
