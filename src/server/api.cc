@@ -1,0 +1,404 @@
+#include "server/api.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <utility>
+#include <vector>
+
+#include "base/build_info.h"
+#include "base/json.h"
+#include "base/utf8.h"
+#include "server/api_request.h"
+#include "server/prompt.h"
+#include "server/request_schemas.h"
+#include "server/routes.h"
+
+namespace hearth {
+namespace {
+
+HttpResponse json_response(const json::Value& body) {
+  HttpResponse response;
+  response.body = json::dump(body);
+  return response;
+}
+
+ApiError loading() {
+  return unavailable("loading", "The model is still loading.");
+}
+
+// Changes whenever the same request could get another answer.
+std::string fingerprint(const ModelRef& model) {
+  std::uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a, 64 bits.
+  const auto mix = [&hash](std::string_view text) {
+    for (const char c : text)
+      hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
+  };
+  mix(model.name);
+  mix(build_info().version);
+  mix(model.engine->model_config().architecture);
+  return fmt::format("fp_{:010x}", hash & 0xffffffffffu);
+}
+
+json::Value model_json(const ModelRef& model) {
+  const ModelConfig& config = model.engine->model_config();
+  const auto count = [](std::size_t value) { return static_cast<std::int64_t>(value); };
+  const std::int64_t context = count(model.engine->max_model_len());
+  return json::Object{{"id", model.name},
+                      {"object", "model"},
+                      {"created", model.created},
+                      {"owned_by", "hearth"},
+                      {"root", model.name},
+                      {"parent", nullptr},
+                      {"max_model_len", context},
+                      {"meta", json::Object{{"n_ctx", context},
+                                            {"n_ctx_train", count(config.context_len)},
+                                            {"n_vocab", count(model.tokenizer->vocab_size())},
+                                            {"n_embd", count(config.hidden_size)},
+                                            {"n_layer", count(config.num_layers)},
+                                            {"architecture", config.architecture}}}};
+}
+
+// The same for every name there is not: no hint what else might exist.
+ApiError no_such_model() {
+  return {404, "model_not_found", "This model is not served here; see GET /v1/models.", "model",
+          std::nullopt};
+}
+
+json::Value ids_json(const std::vector<TokenId>& ids) {
+  json::Array out;
+  for (const TokenId id : ids)
+    out.emplace_back(std::int64_t{id});
+  return out;
+}
+
+}  // namespace
+
+// One request on its way through a handler.
+struct Api::Call {
+  HttpRequest request;
+  std::shared_ptr<HttpExchange> exchange;
+  std::string id;  // What stands for {id} in the path.
+  bool on_worker = false;
+
+  // Answers from whatever thread the handler runs on.
+  void respond(HttpResponse response) const {
+    if (!on_worker) {
+      exchange->respond(std::move(response));
+      return;
+    }
+    exchange->post([exchange = exchange, response = std::move(response)]() mutable {
+      exchange->respond(std::move(response));
+    });
+  }
+};
+
+struct Api::Route {
+  RouteInfo info;
+  void (Api::*handler)(Call&);
+  bool needs_model = false;
+  bool on_worker = false;
+};
+
+const std::vector<Api::Route>& Api::routes() {
+  constexpr bool kModel = true, kWorker = true;
+  static const std::vector<Route> table = {
+      {{"POST", "/v1/chat/completions", "Answer a conversation.", chat_schema},
+       &Api::chat,
+       kModel,
+       kWorker},
+      {{"POST", "/chat/completions", "The same.", chat_schema}, &Api::chat, kModel, kWorker},
+      {{"POST", "/v1/completions", "Continue a text.", completion_schema},
+       &Api::completion,
+       kModel,
+       kWorker},
+      {{"POST", "/completions", "The same.", completion_schema}, &Api::completion, kModel, kWorker},
+      {{"GET", "/v1/models", "The models served.", nullptr}, &Api::models, kModel},
+      {{"GET", "/models", "The same.", nullptr}, &Api::models, kModel},
+      {{"GET", "/v1/models/{id}", "One model.", nullptr}, &Api::one_model, kModel},
+      {{"POST", "/tokenize", "Token ids of a text or conversation.", tokenize_schema},
+       &Api::tokenize,
+       kModel,
+       kWorker},
+      {{"POST", "/detokenize", "Text of token ids.", detokenize_schema},
+       &Api::detokenize,
+       kModel,
+       kWorker},
+      {{"GET", "/tokenizer_info", "Special tokens and chat template.", nullptr},
+       &Api::tokenizer_info,
+       kModel},
+      {{"GET", "/health", "Liveness: 503 when the engine is stuck.", nullptr}, &Api::health},
+      {{"GET", "/readyz", "Readiness: 503 while loading or draining.", nullptr}, &Api::ready},
+      {{"GET", "/healthz", "Generates one token; the result is kept for a while.", nullptr},
+       &Api::probe,
+       kModel},
+      {{"GET", "/metrics", "Prometheus metrics.", nullptr}, &Api::metrics_text, false, kWorker},
+      {{"GET", "/openapi.json", "This description.", nullptr}, &Api::openapi},
+      {{"GET", "/docs", "This description as a page.", nullptr}, &Api::docs},
+      {{"GET", "/", "Where to look.", nullptr}, &Api::index},
+  };
+  return table;
+}
+
+Api::Api(const ApiOptions& options, Metrics& metrics)
+    : options_(options),
+      metrics_(metrics),
+      health_probe_(std::make_shared<HealthProbe>(options.health_probe_ttl)),
+      workers_(options.num_workers, options.max_waiting_for_worker) {}
+
+Api::~Api() = default;
+
+void Api::serve(ModelRef model) {
+  HEARTH_CHECK(!loaded_);
+  model_ = std::move(model);
+  fingerprint_ = fingerprint(model_);
+  loaded_ = true;
+}
+
+void Api::fail_answers() {
+  if (loaded_) model_.engine->stop();
+}
+
+void Api::handle(HttpRequest request, std::shared_ptr<HttpExchange> exchange) {
+  if (request.method == "OPTIONS") {
+    answer_options(request.path, *exchange);
+    return;
+  }
+  std::vector<std::string_view> allowed;
+  std::string id;
+  for (const Route& route : routes()) {
+    if (!match_route(route.info.path, request.path, id)) continue;
+    const bool same = request.method == route.info.method ||
+                      (request.method == "HEAD" && route.info.method == "GET");
+    if (!same) {
+      allowed.push_back(route.info.method);
+      continue;
+    }
+    exchange->set_route(route.info.path);
+    dispatch(route, {std::move(request), std::move(exchange), std::move(id), route.on_worker});
+    return;
+  }
+  if (allowed.empty()) {
+    exchange->respond(error_response(
+        {404, "not_found", "There is nothing at this path; see GET /docs.", "", std::nullopt}));
+    return;
+  }
+  HttpResponse response = error_response(
+      {405, "method_not_allowed",
+       fmt::format("This path answers {} only.", fmt::join(allowed, ", ")), "", std::nullopt});
+  response.headers.emplace_back("allow", fmt::format("{}", fmt::join(allowed, ", ")));
+  exchange->respond(std::move(response));
+}
+
+void Api::dispatch(const Route& route, Call call) {
+  if (route.needs_model && !loaded_) {
+    reject(call, loading());
+    return;
+  }
+  if (!route.on_worker) {
+    (this->*route.handler)(call);
+    return;
+  }
+  const auto shared = std::make_shared<Call>(std::move(call));
+  const bool queued =
+      workers_.try_post([this, shared, handler = route.handler] { (this->*handler)(*shared); });
+  if (queued) return;
+  shared->on_worker = false;
+  reject(*shared,
+         unavailable("overloaded", fmt::format("{} requests are waiting already, the most allowed.",
+                                               options_.max_waiting_for_worker)));
+}
+
+void Api::answer_options(std::string_view path, HttpExchange& exchange) const {
+  std::string methods = "OPTIONS", id;
+  for (const Route& route : routes()) {
+    if (match_route(route.info.path, path, id)) methods += fmt::format(", {}", route.info.method);
+  }
+  HttpResponse response;
+  response.status = 204;
+  response.content_type.clear();
+  response.headers.emplace_back("allow", methods);
+  if (!options_.cors_origin.empty()) {
+    response.headers.emplace_back("access-control-allow-methods", methods);
+    response.headers.emplace_back("access-control-allow-headers",
+                                  "authorization, content-type, x-request-id");
+    response.headers.emplace_back("access-control-max-age", "600");
+  }
+  exchange.respond(std::move(response));
+}
+
+void Api::reject(Call& call, const ApiError& error) {
+  RejectionReason reason = RejectionReason::kInvalid;
+  if (error.code == "context_length_exceeded") reason = RejectionReason::kTooLong;
+  if (error.code == "overloaded") reason = RejectionReason::kQueueFull;
+  if (error.code == "loading") reason = RejectionReason::kUnavailable;
+  metrics_.request.rejected[reason].increment();
+  call.respond(error_response(error));
+}
+
+bool Api::check_model_name(Call& call, const std::string& name) {
+  if (name.empty() || name == model_.name) return true;
+  reject(call, no_such_model());
+  return false;
+}
+
+void Api::chat(Call& call) {
+  auto request = parse_chat_request(call.request.body, model_.tokenizer->vocab_size());
+  if (!request) return reject(call, request.error());
+  if (!check_model_name(call, request->model)) return;
+  auto prompt = prepare_chat(model_, request->input);
+  if (!prompt) return reject(call, prompt.error());
+  GenerationJob job;
+  job.kind = AnswerKind::kChat;
+  job.prompts.push_back(*std::move(prompt));
+  job.params = std::move(request->params);
+  start_generation(call, std::move(job));
+}
+
+void Api::completion(Call& call) {
+  auto request = parse_completion_request(call.request.body, model_.tokenizer->vocab_size());
+  if (!request) return reject(call, request.error());
+  if (!check_model_name(call, request->model)) return;
+  GenerationJob job;
+  job.kind = AnswerKind::kCompletion;
+  job.echo = request->echo;
+  for (const PromptInput& input : request->prompts) {
+    auto prompt = prepare_text(model_, input, request->add_special_tokens);
+    if (!prompt) return reject(call, prompt.error());
+    job.prompts.push_back(*std::move(prompt));
+  }
+  job.params = std::move(request->params);
+  start_generation(call, std::move(job));
+}
+
+void Api::start_generation(Call& call, GenerationJob job) {
+  for (const PreparedPrompt& prompt : job.prompts) {
+    const auto fits = check_prompt_length(model_, prompt, job.params);
+    if (!fits) return reject(call, fits.error());
+  }
+  job.model = model_;
+  job.fingerprint = fingerprint_;
+  job.arrival = call.request.arrival;
+  job.keep_alive = options_.sse_keep_alive;
+  const auto shared = std::make_shared<GenerationJob>(std::move(job));
+  call.exchange->post(
+      [shared, exchange = call.exchange] { Generation::start(std::move(*shared), exchange); });
+}
+
+void Api::tokenize(Call& call) {
+  auto request = parse_tokenize_request(call.request.body);
+  if (!request) return reject(call, request.error());
+  if (!check_model_name(call, request->model)) return;
+  const auto* chat = std::get_if<ChatInput>(&request->input);
+  const auto prompt = chat != nullptr ? prepare_chat(model_, *chat)
+                                      : prepare_text(model_, std::get<std::string>(request->input),
+                                                     request->add_special_tokens);
+  if (!prompt) return reject(call, prompt.error());
+  json::Object out{{"count", static_cast<std::int64_t>(prompt->ids.size())},
+                   {"max_model_len", static_cast<std::int64_t>(model_.engine->max_model_len())},
+                   {"tokens", ids_json(prompt->ids)}};
+  if (request->return_texts) {
+    json::Array texts;
+    for (const TokenId id : prompt->ids)
+      texts.emplace_back(model_.tokenizer->piece(id));
+    out.append("token_strs", std::move(texts));
+  }
+  call.respond(json_response(std::move(out)));
+}
+
+void Api::detokenize(Call& call) {
+  const auto request = parse_detokenize_request(call.request.body, model_.tokenizer->vocab_size());
+  if (!request) return reject(call, request.error());
+  if (!check_model_name(call, request->model)) return;
+  const std::string text = model_.tokenizer->decode(request->tokens, /*render_control=*/true);
+  call.respond(json_response(json::Object{{"prompt", utf8::sanitize(text)}}));
+}
+
+void Api::models(Call& call) {
+  call.respond(
+      json_response(json::Object{{"object", "list"}, {"data", json::Array{model_json(model_)}}}));
+}
+
+void Api::one_model(Call& call) {
+  call.respond(call.id == model_.name ? json_response(model_json(model_))
+                                      : error_response(no_such_model()));
+}
+
+// What evaluation harnesses ask before they send token ids.
+void Api::tokenizer_info(Call& call) {
+  const SpecialTokens& special = model_.tokenizer->special();
+  const auto text = [this](std::optional<TokenId> id) {
+    return id ? json::Value(model_.tokenizer->piece(*id)) : json::Value();
+  };
+  json::Value chat_template;
+  if (model_.chat_template != nullptr) chat_template = model_.chat_template->source();
+  call.respond(json_response(
+      json::Object{{"tokenizer_class", model_.tokenizer->description()},
+                   {"model_max_length", static_cast<std::int64_t>(model_.engine->max_model_len())},
+                   {"bos_token", text(special.bos)},
+                   {"eos_token", text(special.eos)},
+                   {"unk_token", text(special.unknown)},
+                   {"pad_token", text(special.padding)},
+                   {"add_bos_token", special.add_bos},
+                   {"add_eos_token", special.add_eos},
+                   {"chat_template", std::move(chat_template)}}));
+}
+
+void Api::health(Call& call) {
+  if (loaded_ && !model_.engine->status().healthy) {
+    call.respond(error_response(unavailable("unhealthy", "The engine makes no progress.")));
+    return;
+  }
+  call.respond(json_response(json::Object{{"status", loaded_ ? "ok" : "loading"}}));
+}
+
+void Api::ready(Call& call) {
+  if (draining_) {
+    call.respond(error_response(unavailable("draining", "The server is shutting down.")));
+  } else if (!loaded_) {
+    call.respond(error_response(loading()));
+  } else {
+    call.respond(json_response(json::Object{{"status", "ready"}}));
+  }
+}
+
+void Api::probe(Call& call) {
+  health_probe_->answer(model_, call.exchange);
+}
+
+void Api::metrics_text(Call& call) {
+  if (loaded_) {
+    const EngineStatus status = model_.engine->status();
+    metrics_.engine.healthy.set(status.healthy ? 1 : 0);
+    metrics_.engine.last_step_age.set(
+        std::chrono::duration<double>(status.since_last_step).count());
+  }
+  HttpResponse response;
+  response.content_type = std::string(Metrics::kContentType);
+  response.body = metrics_.text();
+  call.respond(std::move(response));
+}
+
+void Api::openapi(Call& call) {
+  std::vector<RouteInfo> infos;
+  for (const Route& route : routes())
+    infos.push_back(route.info);
+  call.respond(json_response(openapi_document(infos, build_info().version)));
+}
+
+void Api::docs(Call& call) {
+  HttpResponse response;
+  response.content_type = "text/html; charset=utf-8";
+  response.body = std::string(docs_page());
+  call.respond(std::move(response));
+}
+
+void Api::index(Call& call) {
+  call.respond(json_response(json::Object{{"name", "hearth"},
+                                          {"version", build_info().version},
+                                          {"api", "/v1"},
+                                          {"docs", "/docs"},
+                                          {"openapi", "/openapi.json"}}));
+}
+
+}  // namespace hearth

@@ -1,0 +1,85 @@
+// The API behind the HTTP layer: routes, and from a request to its answer.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "metrics/metrics.h"
+#include "server/api_error.h"
+#include "server/generation.h"
+#include "server/health_probe.h"
+#include "server/http_message.h"
+#include "server/model_ref.h"
+#include "server/worker_pool.h"
+
+namespace hearth {
+
+struct ApiOptions {
+  std::size_t num_workers = 2;
+  std::size_t max_waiting_for_worker = 256;
+  std::chrono::milliseconds sse_keep_alive{15'000};
+  std::chrono::milliseconds health_probe_ttl{10'000};
+  std::string cors_origin;
+};
+
+// Thread-safe. Light routes are answered at once; bodies are parsed, rendered and tokenized by the
+// workers.
+class Api {
+ public:
+  // `metrics` outlives the object.
+  Api(const ApiOptions& options, Metrics& metrics);
+  // Waits for the workers; requests that still waited for one are dropped.
+  ~Api();
+
+  // From now on the model answers. Once.
+  void serve(ModelRef model);
+  // From now on /readyz answers 503.
+  void begin_drain() { draining_ = true; }
+  // Fails all answers under way: clients get an error instead of an end without one.
+  void fail_answers();
+
+  // On the exchange's executor.
+  void handle(HttpRequest request, std::shared_ptr<HttpExchange> exchange);
+
+ private:
+  struct Route;
+  struct Call;
+  static const std::vector<Route>& routes();
+
+  void dispatch(const Route& route, Call call);
+  void answer_options(std::string_view path, HttpExchange& exchange) const;
+
+  // Handlers, by route.
+  void chat(Call& call);
+  void completion(Call& call);
+  void tokenize(Call& call);
+  void detokenize(Call& call);
+  void models(Call& call);
+  void one_model(Call& call);
+  void tokenizer_info(Call& call);
+  void health(Call& call);
+  void ready(Call& call);
+  void probe(Call& call);
+  void metrics_text(Call& call);
+  void openapi(Call& call);
+  void docs(Call& call);
+  void index(Call& call);
+
+  void start_generation(Call& call, GenerationJob job);
+  void reject(Call& call, const ApiError& error);
+  bool check_model_name(Call& call, const std::string& name);
+
+  const ApiOptions options_;
+  Metrics& metrics_;
+  ModelRef model_;           // Written once, before ready_.
+  std::string fingerprint_;  // Likewise.
+  std::atomic<bool> loaded_{false};
+  std::atomic<bool> draining_{false};
+  std::shared_ptr<HealthProbe> health_probe_;
+  WorkerPool workers_;  // Last: its threads use the others.
+};
+
+}  // namespace hearth

@@ -1,0 +1,81 @@
+// Bodies of API requests as typed values: everything checked, nothing left to interpret.
+//
+// Formats: OpenAI's chat completions and completions with vLLM's extensions, and vLLM's tokenize
+// and detokenize. The parse functions are pure and safe from any thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/json.h"
+#include "sampling/sampler.h"
+#include "server/api_error.h"
+#include "tokenizer/tokenizer.h"
+
+namespace hearth {
+
+struct GenerationParams {
+  SamplingParams sampling;  // With a seed of its own when the request has none.
+  std::uint32_t num_choices = 1;
+  std::optional<std::uint32_t> max_tokens;  // Unset: to the end of the context.
+  std::uint32_t min_tokens = 0;
+  bool ignore_eos = false;
+  std::vector<TokenId> stop_token_ids;
+  std::vector<std::string> stop;
+  bool include_stop = false;
+  std::optional<std::uint32_t> top_logprobs;  // Set: send logprobs, with that many alternatives.
+  bool stream = false;
+  bool include_usage = false;
+  bool continuous_usage = false;
+};
+
+// What a chat template is asked to render.
+struct ChatInput {
+  json::Array messages;  // Contents joined to plain strings, role developer renamed to system.
+  json::Object template_kwargs;
+  bool add_generation_prompt = true;
+  bool add_special_tokens = true;
+};
+
+struct ChatRequest {
+  std::string model;  // Empty: whatever is served.
+  ChatInput input;
+  GenerationParams params;
+};
+
+using PromptInput = std::variant<std::string, std::vector<TokenId>>;
+
+struct CompletionRequest {
+  std::string model;
+  std::vector<PromptInput> prompts;  // At least one.
+  bool echo = false;
+  bool add_special_tokens = true;
+  GenerationParams params;
+};
+
+struct TokenizeRequest {
+  std::string model;
+  std::variant<std::string, ChatInput> input;
+  bool add_special_tokens = true;
+  bool return_texts = false;
+};
+
+struct DetokenizeRequest {
+  std::string model;
+  std::vector<TokenId> tokens;
+};
+
+// `vocab_size` bounds every token id.
+ApiResult<ChatRequest> parse_chat_request(std::string_view body, std::size_t vocab_size);
+ApiResult<CompletionRequest> parse_completion_request(std::string_view body,
+                                                      std::size_t vocab_size);
+ApiResult<TokenizeRequest> parse_tokenize_request(std::string_view body);
+ApiResult<DetokenizeRequest> parse_detokenize_request(std::string_view body,
+                                                      std::size_t vocab_size);
+
+}  // namespace hearth

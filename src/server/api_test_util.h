@@ -1,0 +1,132 @@
+// A server on a free port with a real tokenizer and chat template and an engine the test plays.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+#include "formats/model_file.h"
+#include "metrics/metrics.h"
+#include "server/fake_engine_test_util.h"
+#include "server/http_client_test_util.h"
+#include "server/server.h"
+#include "tests/support/temp_directory.h"
+#include "tests/support/tiny_llama.h"
+#include "tokenizer/chat_template.h"
+#include "tokenizer/tokenizer.h"
+
+namespace hearth::test {
+
+// Tokenizer and template of the tiny model (see tiny_llama.h), loaded once per process.
+class TinyText {
+ public:
+  static const TinyText& get() {
+    static const TinyText instance;
+    return instance;
+  }
+  const Tokenizer& tokenizer() const { return *tokenizer_; }
+  const ChatTemplate& chat_template() const { return *chat_template_; }
+
+ private:
+  TinyText() {
+    const TempDirectory directory;
+    const auto path = directory.path() / "tiny.gguf";
+    write_tiny_llama(path);
+    file_ = std::make_unique<ModelFile>(ModelFile::open(path).value());
+    tokenizer_ = Tokenizer::load(*file_).value();
+    const auto source = file_->find_text("tokenizer.chat_template").value().value();
+    chat_template_ = std::make_unique<ChatTemplate>(ChatTemplate::compile(source).value());
+  }
+
+  std::unique_ptr<ModelFile> file_;
+  std::unique_ptr<Tokenizer> tokenizer_;
+  std::unique_ptr<ChatTemplate> chat_template_;
+};
+
+class ApiTest : public testing::Test {
+ protected:
+  static constexpr std::string_view kHello = R"({"messages":[{"role":"user","content":"hello"}]})";
+
+  // Before the first use of server().
+  ServerOptions options;
+  bool load_model = true;
+
+  Server& server() {
+    if (server_) return *server_;
+    options.http.port = 0;
+    server_ = Server::start(options, metrics_).value();
+    if (load_model) serve_model();
+    return *server_;
+  }
+  void serve_model() {
+    server_->serve({.name = "tiny",
+                    .created = 1700000000,
+                    .tokenizer = &tokenizer(),
+                    .chat_template = &TinyText::get().chat_template(),
+                    .engine = &engine});
+  }
+  void stop_server() { server_.reset(); }
+  const Tokenizer& tokenizer() const { return TinyText::get().tokenizer(); }
+  Metrics& metrics() { return metrics_; }
+
+  // The one token of a text.
+  std::int32_t id_of(std::string_view text) const {
+    const auto ids = tokenizer().encode(text, false, SpecialText::kPlain);
+    EXPECT_EQ(ids.size(), 1u) << text;
+    return ids.at(0);
+  }
+  // Plays an answer of these texts' tokens, byte by byte where they have no token of their own.
+  static FakeEngine::Script answer(std::string text, FinishReason reason = FinishReason::kStop) {
+    return [text = std::move(text), reason](FakeRequest& request) {
+      request.prompt_done();
+      for (std::uint32_t choice = 0; choice < request.request().num_choices; ++choice) {
+        for (const char c : text)
+          request.token(kTinyFirstByte + static_cast<unsigned char>(c), choice);
+        request.finish_choice(reason, choice);
+      }
+      request.finish();
+    };
+  }
+
+  TestResponse post(std::string_view path, std::string_view body) {
+    TestClient client(server().port());
+    client.post(path, body);
+    return client.read_response();
+  }
+  TestResponse get(std::string_view path) {
+    TestClient client(server().port());
+    client.get(path);
+    return client.read_response();
+  }
+  TestResponse chat(std::string_view body) { return post("/v1/chat/completions", body); }
+  TestResponse complete(std::string_view body) { return post("/v1/completions", body); }
+
+  // "400 code param" of an error answer; checks its form.
+  static std::string error_of(const TestResponse& response) {
+    const auto body = json::parse(response.body);
+    if (!body) return "not JSON: " + response.body;
+    EXPECT_TRUE(response.headers.contains("x-request-id"));
+    const json::Value* error = body->as_object()->find("error");
+    if (error == nullptr) return "no error: " + std::to_string(response.status) + response.body;
+    const auto text = [error](std::string_view name) {
+      const json::Value* member = error->as_object()->find(name);
+      if (member == nullptr) return std::string("absent");
+      return member->is_null() ? std::string("-") : *member->as_string();
+    };
+    EXPECT_FALSE(text("message").empty());
+    EXPECT_NE(text("type"), "-");
+    return std::to_string(response.status) + " " + text("code") + " " + text("param");
+  }
+
+  FakeEngine engine;
+
+ private:
+  Metrics metrics_;
+  std::unique_ptr<Server> server_;  // Before the engine it borrows is gone.
+};
+
+}  // namespace hearth::test

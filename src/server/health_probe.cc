@@ -1,0 +1,116 @@
+#include "server/health_probe.h"
+
+#include <utility>
+#include <variant>
+
+#include "base/json.h"
+#include "server/api_error.h"
+#include "server/random_id.h"
+
+namespace hearth {
+namespace {
+
+constexpr std::chrono::seconds kPatience{10};
+constexpr std::size_t kMaxWaiting = 64;  // For the outcome of one probe.
+
+GenerationRequest one_token(const ModelRef& model) {
+  GenerationRequest request;
+  request.id = "healthz-" + random_hex(8);
+  request.prompt = {model.tokenizer->special().bos.value_or(0)};
+  request.sampling.temperature = 0.0f;
+  request.max_tokens = 1;
+  request.ignore_eos = true;
+  request.arrival = std::chrono::steady_clock::now();
+  return request;
+}
+
+}  // namespace
+
+HttpResponse HealthProbe::response(const Result& result) {
+  if (!result.healthy) return error_response(unavailable("unhealthy", result.reason));
+  HttpResponse out;
+  out.body = json::dump(json::Object{{"status", "ok"}});
+  return out;
+}
+
+void HealthProbe::answer(const ModelRef& model, const std::shared_ptr<HttpExchange>& exchange) {
+  bool must_start = false;
+  bool is_full = false;
+  std::optional<Result> known;
+  {
+    const std::lock_guard lock(mutex_);
+    if (last_ && std::chrono::steady_clock::now() - last_->time < time_to_live_) {
+      known = last_;
+    } else if (waiting_.size() >= kMaxWaiting) {
+      is_full = true;
+    } else {
+      waiting_.push_back(exchange);
+      must_start = !std::exchange(running_, true);
+    }
+  }
+  if (known) {
+    exchange->respond(response(*known));
+    return;
+  }
+  if (is_full) {
+    exchange->respond(error_response(unavailable("overloaded", "Too many probes are waiting.")));
+    return;
+  }
+  exchange->after(kPatience, [exchange = std::weak_ptr(exchange)] {
+    if (const auto alive = exchange.lock()) {
+      alive->respond(error_response(unavailable("unhealthy", "The model takes too long.")));
+    }
+  });
+  if (must_start) start(model);
+}
+
+void HealthProbe::start(const ModelRef& model) {
+  auto handle = model.engine->submit(one_token(model), [weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->on_events();
+  });
+  if (!handle) {
+    // A full queue is load, not sickness: restarting would make it worse.
+    const bool is_busy = handle.error().code() == StatusCode::kResourceExhausted;
+    conclude(is_busy && model.engine->status().healthy, handle.error().message());
+    return;
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    handle_ = *std::move(handle);
+  }
+  on_events();
+}
+
+void HealthProbe::on_events() {
+  std::vector<GenerationEvent> events;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!handle_) return;  // start() looks again once it has the handle.
+    handle_->poll(events);
+  }
+  for (const GenerationEvent& event : events) {
+    if (std::holds_alternative<RequestFinished>(event)) conclude(true, "");
+    if (std::holds_alternative<RequestCancelled>(event)) conclude(false, "The engine is stopping.");
+    if (const auto* failed = std::get_if<RequestFailed>(&event)) {
+      conclude(false, failed->status.message());
+    }
+  }
+}
+
+void HealthProbe::conclude(bool healthy, std::string reason) {
+  std::vector<std::shared_ptr<HttpExchange>> waiting;
+  std::shared_ptr<GenerationHandle> handle;  // Let go of outside the lock.
+  HttpResponse answer;
+  {
+    const std::lock_guard lock(mutex_);
+    last_ = Result{healthy, std::move(reason), std::chrono::steady_clock::now()};
+    running_ = false;
+    waiting.swap(waiting_);
+    handle.swap(handle_);
+    answer = response(*last_);
+  }
+  for (const auto& exchange : waiting)
+    exchange->post([exchange, answer] { exchange->respond(answer); });
+}
+
+}  // namespace hearth

@@ -1,0 +1,15 @@
+#include "server/model_ref.h"
+
+#include "engine/served_model.h"
+
+namespace hearth {
+
+ModelRef ModelRef::of(const ServedModel& model) {
+  return {.name = model.name(),
+          .created = model.created(),
+          .tokenizer = &model.tokenizer(),
+          .chat_template = model.chat_template(),
+          .engine = &model.engine()};
+}
+
+}  // namespace hearth

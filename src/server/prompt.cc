@@ -1,0 +1,96 @@
+#include "server/prompt.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "tokenizer/chat_prompt.h"
+
+namespace hearth {
+namespace {
+
+std::vector<TokenId> encode_without_bos(const Tokenizer& tokenizer, const RenderedPrompt& prompt) {
+  std::vector<TextSpan> spans;
+  spans.reserve(prompt.spans.size());
+  for (const RenderedPrompt::Span& span : prompt.spans)
+    spans.push_back({span.text, span.special});
+  return tokenizer.encode(spans, /*add_special=*/false);
+}
+
+// As the reference libraries offer it to templates: tools and documents exist, but are none.
+json::Object template_context(const ModelRef& model, const ChatInput& input) {
+  json::Object context{{"messages", input.messages},
+                       {"add_generation_prompt", input.add_generation_prompt},
+                       {"tools", nullptr},
+                       {"documents", nullptr}};
+  for (const json::Member& member : input.template_kwargs)
+    context.append(member.key, member.value);
+  add_special_tokens(*model.tokenizer, context);
+  return context;
+}
+
+}  // namespace
+
+ApiResult<PreparedPrompt> prepare_chat(const ModelRef& model, const ChatInput& input) {
+  if (model.chat_template == nullptr) {
+    return std::unexpected(invalid_field(
+        "messages", "no_chat_template",
+        fmt::format("The model '{}' has no chat template; use /v1/completions.", model.name)));
+  }
+  const auto rendered = model.chat_template->render(template_context(model, input));
+  if (!rendered) {
+    return std::unexpected(
+        invalid_field("messages", "chat_template_error", rendered.error().message()));
+  }
+  PreparedPrompt prompt;
+  prompt.ids = input.add_special_tokens ? encode_prompt(*model.tokenizer, *rendered)
+                                        : encode_without_bos(*model.tokenizer, *rendered);
+  return prompt;
+}
+
+ApiResult<PreparedPrompt> prepare_text(const ModelRef& model, const PromptInput& input,
+                                       bool add_special_tokens) {
+  const Tokenizer& tokenizer = *model.tokenizer;
+  PreparedPrompt prompt;
+  if (const auto* ids = std::get_if<std::vector<TokenId>>(&input)) {
+    prompt.ids = *ids;
+    for (const TokenId id : *ids)
+      prompt.text += tokenizer.token_bytes(id, /*render_control=*/true);
+    return prompt;
+  }
+  prompt.text = std::get<std::string>(input);
+  prompt.ids = tokenizer.encode(prompt.text, add_special_tokens, SpecialText::kParse);
+  const SpecialTokens& special = tokenizer.special();
+  if (add_special_tokens && special.add_bos && special.bos) {
+    const bool doubled =
+        prompt.ids.size() >= 2 && prompt.ids[0] == *special.bos && prompt.ids[1] == *special.bos;
+    if (doubled) {
+      prompt.ids.erase(prompt.ids.begin());
+    } else if (!prompt.ids.empty() && prompt.ids.front() == *special.bos) {
+      prompt.num_added = 1;
+    }
+  }
+  return prompt;
+}
+
+ApiResult<void> check_prompt_length(const ModelRef& model, const PreparedPrompt& prompt,
+                                    const GenerationParams& params) {
+  if (prompt.ids.empty()) {
+    return std::unexpected(invalid_field("prompt", "empty_prompt", "The prompt has no tokens."));
+  }
+  const std::size_t max_len = model.engine->max_model_len();
+  const std::size_t shortest_answer = params.max_tokens == 0u ? 0 : 1;
+  if (prompt.ids.size() + shortest_answer <= max_len) return {};
+  ApiError error = invalid_field(
+      "", "context_length_exceeded",
+      fmt::format(
+          "This model's maximum context length is {} tokens, but the prompt has {} tokens{}. "
+          "Shorten the prompt.",
+          max_len, prompt.ids.size(),
+          shortest_answer == 1 ? " and the answer needs at least one" : ""));
+  error.details = {{"n_prompt_tokens", static_cast<std::int64_t>(prompt.ids.size())},
+                   {"n_ctx", static_cast<std::int64_t>(max_len)}};
+  return std::unexpected(std::move(error));
+}
+
+}  // namespace hearth

@@ -1,0 +1,33 @@
+// From what a request asks to token ids, within the context of the model.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "server/api_error.h"
+#include "server/api_request.h"
+#include "server/model_ref.h"
+
+namespace hearth {
+
+struct PreparedPrompt {
+  std::vector<TokenId> ids;
+  std::string text;           // As the client gave it, or the text of its ids.
+  std::size_t num_added = 0;  // Ids at the front that are not in `text` (BOS).
+};
+
+// Renders and tokenizes a chat. Text of the messages never becomes a special token.
+ApiResult<PreparedPrompt> prepare_chat(const ModelRef& model, const ChatInput& input);
+
+// Tokenizes a text prompt; here special tokens in the text count as such, since the caller writes
+// the whole prompt. BOS is not doubled if the text begins with it.
+ApiResult<PreparedPrompt> prepare_text(const ModelRef& model, const PromptInput& input,
+                                       bool add_special_tokens);
+
+// 400 when the prompt is empty, or leaves no room for an answer of at least one token (unless
+// max_tokens is 0).
+ApiResult<void> check_prompt_length(const ModelRef& model, const PreparedPrompt& prompt,
+                                    const GenerationParams& params);
+
+}  // namespace hearth

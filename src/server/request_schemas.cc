@@ -1,0 +1,266 @@
+#include "server/request_schemas.h"
+
+#include <array>
+
+namespace hearth {
+namespace {
+
+using enum FieldType;
+
+constexpr std::string_view kTokenIds = R"({"type": "integer", "minimum": 0})";
+
+// Rows are built by functions because g++ wants every member of a designated initializer named.
+constexpr Field honoured(std::string_view name, FieldType type, std::string_view default_value,
+                         std::string_view doc) {
+  Field field;
+  field.name = name;
+  field.type = type;
+  field.default_value = default_value;
+  field.doc = doc;
+  return field;
+}
+
+constexpr Field bounded(Field field, double min, double max) {
+  field.min = min;
+  field.max = max;
+  return field;
+}
+
+constexpr Field above(Field field, double min, double max) {
+  field.above_min = true;
+  return bounded(field, min, max);
+}
+
+constexpr Field of(Field field, std::string_view items) {
+  field.items = items;
+  return field;
+}
+
+constexpr Field required(Field field) {
+  field.required = true;
+  return field;
+}
+
+constexpr Field ignored(std::string_view name, std::string_view doc) {
+  Field field = honoured(name, kAny, "", doc);
+  field.support = Support::kIgnored;
+  return field;
+}
+
+// `harmless`: a JSON array of the values that ask for nothing.
+constexpr Field refused(std::string_view name, std::string_view harmless, std::string_view doc) {
+  Field field = honoured(name, kAny, harmless, doc);
+  field.support = Support::kRefused;
+  return field;
+}
+
+// Chat and text completions alike.
+constexpr auto kGenerationFields = std::to_array<Field>({
+    honoured("model", kString, "", "Name of the model; the served one when absent."),
+    honoured("stream", kBoolean, "false", "Send the answer in pieces as server-sent events."),
+    honoured("stream_options", kObject, "",
+             "Only with stream: include_usage, continuous_usage_stats."),
+    bounded(honoured("n", kInteger, "1", "Number of answers to each prompt."), 1, kMaxChoices),
+    bounded(honoured("temperature", kNumber, "1.0", "0 always takes the most probable token."), 0,
+            2),
+    above(honoured("top_p", kNumber, "1.0",
+                   "Keep the most probable tokens of this total probability."),
+          0, 1),
+    bounded(honoured("top_k", kInteger, "0", "Keep this many tokens; 0 or -1 keeps all."), -1,
+            1'000'000),
+    bounded(honoured("min_p", kNumber, "0.0",
+                     "Drop tokens less probable than this part of the best one's probability."),
+            0, 1),
+    bounded(honoured("frequency_penalty", kNumber, "0.0",
+                     "Lowers tokens by how often the answer has them."),
+            -2, 2),
+    bounded(honoured("presence_penalty", kNumber, "0.0", "Lowers tokens the answer already has."),
+            -2, 2),
+    above(honoured("repetition_penalty", kNumber, "1.0",
+                   "Above 1 lowers tokens that prompt or answer already have."),
+          0, 10),
+    of(bounded(honoured("logit_bias", kObject, "", "Token id to a value added to its logit."), 0,
+               kMaxLogitBias),
+       R"({"type": "number", "minimum": -100, "maximum": 100})"),
+    honoured("seed", kInteger, "",
+             "Same seed, same request, same answer. Absent: a fresh one each time."),
+    of(bounded(honoured("stop", kStringOrArray, "",
+                        "Text that ends an answer; not part of it. At most 1024 bytes each."),
+               0, kMaxStopStrings),
+       R"({"type": "string", "minLength": 1})"),
+    of(bounded(honoured("stop_token_ids", kArray, "", "Tokens that end an answer."), 0,
+               kMaxStopTokenIds),
+       kTokenIds),
+    honoured("include_stop_str_in_output", kBoolean, "false",
+             "Keep the stop string in the answer."),
+    bounded(honoured("min_tokens", kInteger, "0", "No end-of-answer token before."), 0, kUnbounded),
+    honoured("ignore_eos", kBoolean, "false", "Go on to max_tokens whatever the model wants."),
+});
+
+// Known to other servers. What would change the answer is refused rather than overlooked.
+constexpr auto kForeignFields = std::to_array<Field>({
+    ignored("user", "End-user label."),
+    ignored("metadata", "Labels of the caller."),
+    ignored("store", "Storage at the provider; nothing is stored here."),
+    ignored("service_tier", "Processing class at the provider."),
+    ignored("safety_identifier", "End-user label."),
+    ignored("prompt_cache_key", "Cache hint; the prefix cache needs none."),
+    ignored("prompt_cache_retention", "Cache hint; the prefix cache needs none."),
+    ignored("priority", "Scheduling hint; requests are served in order of arrival."),
+    ignored("spaces_between_special_tokens", "Only matters where special tokens are shown."),
+    refused("skip_special_tokens", "[true]", "Show special tokens in the answer."),
+    refused("use_beam_search", "[false]", "Beam search."),
+    refused("length_penalty", "[1, 1.0]", "Beam search."),
+    refused("bad_words", "[[]]", "Words that may not appear."),
+    refused("allowed_token_ids", "[[]]", "Tokens that may appear."),
+    refused("truncate_prompt_tokens", "[-1]", "Cut long prompts; they are refused instead."),
+    refused("prompt_logprobs", "[]", "See echo with logprobs in /v1/completions."),
+    refused("response_format", R"([{"type": "text"}])", "Structured answers."),
+    refused("structured_outputs", "[{}]", "Structured answers."),
+    refused("guided_json", "[]", "Structured answers."),
+    refused("guided_regex", "[\"\"]", "Structured answers."),
+    refused("guided_choice", "[[]]", "Structured answers."),
+    refused("guided_grammar", "[\"\"]", "Structured answers."),
+    refused("grammar", "[\"\"]", "Structured answers."),
+    refused("json_schema", "[]", "Structured answers."),
+    refused("typical_p", "[1, 1.0]", "Locally typical sampling."),
+    refused("mirostat", "[0]", "Mirostat sampling."),
+    refused("dry_multiplier", "[0, 0.0]", "DRY penalty."),
+    refused("xtc_probability", "[0, 0.0]", "XTC sampling."),
+    refused("cache_salt", "[\"\"]", "A prefix cache of one's own."),
+    refused("return_tokens_as_token_ids", "[false]", "Token ids in place of token texts."),
+});
+
+constexpr auto kTemplateFields = std::to_array<Field>({
+    honoured("add_generation_prompt", kBoolean, "true",
+             "End the prompt where the assistant's answer begins."),
+    honoured("add_special_tokens", kBoolean, "true",
+             "Begin with the model's BOS token if it has one and the template did not write it."),
+    bounded(
+        honoured("chat_template_kwargs", kObject, "", "Further variables for the chat template."),
+        0, 64),
+    refused("chat_template", "[]", "A template sent by the client."),
+    refused("continue_final_message", "[false]", "Go on with the last message."),
+    refused("documents", "[[]]", "Documents for the template."),
+    refused("tools", "[[]]", "Tools the model may call."),
+});
+
+constexpr Field kMessages =
+    required(of(bounded(honoured("messages", kArray, "", "The conversation."), 1, kMaxMessages),
+                R"({"$ref": "#/components/schemas/ChatMessage"})"));
+
+constexpr auto kChatFields = std::to_array<Field>({
+    kMessages,
+    bounded(
+        honoured("max_completion_tokens", kInteger, "",
+                 "Longest answer. Absent, or more than the context has room for: up to the end of "
+                 "the context, with finish_reason length."),
+        1, kUnbounded),
+    bounded(honoured("max_tokens", kInteger, "", "The older name of max_completion_tokens."), 1,
+            kUnbounded),
+    honoured("logprobs", kBoolean, "false", "Send the log-probability of each token."),
+    bounded(honoured("top_logprobs", kInteger, "0",
+                     "And those of this many alternatives; needs logprobs."),
+            0, 20),
+    refused("tool_choice", R"(["none", "auto"])", "Tools the model may call."),
+    refused("functions", "[[]]", "Functions the model may call."),
+    refused("function_call", R"(["none", "auto"])", "Functions the model may call."),
+    ignored("parallel_tool_calls", "Only matters with tools."),
+    refused("modalities", R"([["text"]])", "Answers other than text."),
+    refused("audio", "[]", "Spoken answers."),
+    refused("prediction", "[]", "Predicted output."),
+    refused("web_search_options", "[]", "Web search."),
+    refused("echo", "[false]", "Repeat the prompt."),
+    ignored("reasoning_effort", "Only matters to models that reason by grade."),
+    ignored("verbosity", "Only matters to models that grade their answers' length."),
+});
+
+constexpr auto kMessageFields = std::to_array<Field>({
+    required(honoured("role", kString, "",
+                      "system, developer (the same as system), user, assistant or tool.")),
+    honoured("content", kAny, "",
+             "Text, or an array of parts of type text; null only of assistants."),
+    honoured("name", kString, "", "Name of the participant, for templates that show it."),
+    honoured("tool_calls", kArray, "", "Calls in an earlier answer, for templates that show them."),
+    honoured("tool_call_id", kString, "", "The call a tool message answers."),
+    refused("function_call", "[]", "Functions the model may call."),
+    refused("audio", "[]", "Spoken answers."),
+});
+
+constexpr auto kCompletionFields = std::to_array<Field>({
+    required(of(bounded(honoured("prompt", kStringOrArray, "",
+                                 "Text, token ids, or a list of either for several prompts."),
+                        0, 10'000'000),
+                "{}")),
+    bounded(
+        honoured("max_tokens", kInteger, "16",
+                 "Longest answer; 0 only with echo. More than the context has room for: up to its "
+                 "end, with finish_reason length."),
+        0, kUnbounded),
+    bounded(honoured("logprobs", kInteger, "",
+                     "Send log-probabilities, with those of this many alternatives."),
+            0, 5),
+    honoured("echo", kBoolean, "false", "Begin the answer with the prompt."),
+    honoured("add_special_tokens", kBoolean, "true",
+             "Begin text prompts with the model's BOS token if it has one."),
+    honoured("best_of", kInteger, "", "Accepted when it equals n."),
+    refused("suffix", R"([""])", "Text behind the answer."),
+    refused("prompt_embeds", "[]", "Embedded prompts."),
+});
+
+constexpr auto kStreamOptionsFields = std::to_array<Field>({
+    honoured("include_usage", kBoolean, "false", "Send the usage in a last chunk without choices."),
+    honoured("continuous_usage_stats", kBoolean, "false", "Send the usage so far in every chunk."),
+    ignored("include_obfuscation", "Padding against traffic analysis."),
+});
+
+constexpr auto kTokenizeFields = std::to_array<Field>({
+    honoured("model", kString, "", "Name of the model; the served one when absent."),
+    honoured("prompt", kString, "", "Text to tokenize; or messages."),
+    of(bounded(
+           honoured("messages", kArray, "", "A conversation to render and tokenize; or prompt."), 1,
+           kMaxMessages),
+       R"({"$ref": "#/components/schemas/ChatMessage"})"),
+    honoured("return_token_strs", kBoolean, "false", "Also send the tokens' vocabulary entries."),
+});
+
+constexpr auto kDetokenizeFields = std::to_array<Field>({
+    honoured("model", kString, "", "Name of the model; the served one when absent."),
+    required(of(bounded(honoured("tokens", kArray, "", "Token ids."), 0, 1'000'000), kTokenIds)),
+});
+
+}  // namespace
+
+const Schema& chat_schema() {
+  static const Schema schema("ChatCompletionRequest",
+                             {kChatFields, kTemplateFields, kGenerationFields, kForeignFields});
+  return schema;
+}
+
+const Schema& message_schema() {
+  static const Schema schema("ChatMessage", {kMessageFields});
+  return schema;
+}
+
+const Schema& completion_schema() {
+  static const Schema schema("CompletionRequest",
+                             {kCompletionFields, kGenerationFields, kForeignFields});
+  return schema;
+}
+
+const Schema& stream_options_schema() {
+  static const Schema schema("StreamOptions", {kStreamOptionsFields});
+  return schema;
+}
+
+const Schema& tokenize_schema() {
+  static const Schema schema("TokenizeRequest", {kTokenizeFields, kTemplateFields});
+  return schema;
+}
+
+const Schema& detokenize_schema() {
+  static const Schema schema("DetokenizeRequest", {kDetokenizeFields});
+  return schema;
+}
+
+}  // namespace hearth

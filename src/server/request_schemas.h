@@ -1,0 +1,25 @@
+// The tables of every request body of the API.
+#pragma once
+
+#include "server/schema.h"
+
+namespace hearth {
+
+// Bounds that the tables and the code share.
+inline constexpr std::size_t kMaxChoices = 128;  // `n`
+inline constexpr std::size_t kMaxPrompts = 256;  // Of one completion request.
+inline constexpr std::size_t kMaxStopStrings = 16;
+inline constexpr std::size_t kMaxStopBytes = 1024;  // Of one stop string.
+inline constexpr std::size_t kMaxLogitBias = 1024;
+inline constexpr std::size_t kMaxStopTokenIds = 128;
+inline constexpr std::size_t kMaxMessages = 10'000;
+inline constexpr std::size_t kMaxContentParts = 1024;
+
+const Schema& chat_schema();
+const Schema& message_schema();
+const Schema& completion_schema();
+const Schema& stream_options_schema();
+const Schema& tokenize_schema();
+const Schema& detokenize_schema();
+
+}  // namespace hearth
