@@ -1,0 +1,68 @@
+#include "cli/model_flags.h"
+
+#include "cli/model_path.h"
+
+namespace hearth {
+
+void ModelFlags::declare(OptionSet& options) {
+  options.section("Model");
+  options.add(options_.chat_template_file,
+              {.name = "chat-template",
+               .help = "Jinja file to use instead of the chat template inside the model file."});
+  options.add(options_.engine.max_model_len,
+              {.name = "max-model-len",
+               .help = "Tokens of one prompt and its answer together; longer requests are refused. "
+                       "0: what the model was made for."},
+              {.min = 0, .max = std::size_t{1} << 24});
+  options.add(kv_cache_bytes_,
+              {.name = "kv-cache-bytes",
+               .help = "Memory for keys and values of all sequences, at most what max-num-seqs "
+                       "sequences of max-model-len tokens can use. 0: chosen from what this "
+                       "machine or container has."});
+  options.section("Machine");
+  options.add(options_.num_threads,
+              {.name = "threads", .help = "Threads that compute. 0: one per usable CPU."},
+              {.min = 0, .max = 1024});
+  options.add(options_.kernels,
+              {.name = "kernels",
+               .help = "Kernel set to use (see 'hearth version'). auto: the best for this CPU.",
+               .placeholder = "NAME",
+               .advanced = true});
+}
+
+void ModelFlags::declare_concurrency(OptionSet& options) {
+  EngineOptions& engine = options_.engine;
+  options.section("Concurrency");
+  options.add(engine.max_num_seqs,
+              {.name = "max-num-seqs",
+               .help = "Answers computed at the same time. More give more throughput and a slower "
+                       "single answer."},
+              {.min = 1, .max = 4096});
+  options.add(engine.max_queued_requests,
+              {.name = "max-queued-requests",
+               .help = "Requests that may wait for their turn; more are refused with 503."},
+              {.min = 1, .max = 1'000'000});
+  options.add(engine.max_num_batched_tokens,
+              {.name = "max-num-batched-tokens",
+               .help = "Tokens computed in one step. More make prompts faster, fewer make running "
+                       "answers smoother while a long prompt comes in.",
+               .advanced = true},
+              {.min = 1, .max = 65536});
+  options.add(
+      engine.block_size,
+      {.name = "block-size", .help = "Tokens per block of key/value memory.", .advanced = true},
+      {.min = 1, .max = 1024});
+  options.add(engine.prefix_cache,
+              {.name = "prefix-cache",
+               .help = "Keep keys and values of earlier prompts and answers for requests that "
+                       "begin the same way."});
+}
+
+Result<ServedModelOptions> ModelFlags::resolve(const std::string& model) const {
+  ServedModelOptions options = options_;
+  options.engine.kv_cache_bytes = kv_cache_bytes_.bytes;
+  HEARTH_ASSIGN_OR_RETURN(options.path, resolve_model_path(model));
+  return options;
+}
+
+}  // namespace hearth

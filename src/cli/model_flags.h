@@ -1,0 +1,27 @@
+// The options of every command that runs a model.
+#pragma once
+
+#include <string>
+
+#include "base/options.h"
+#include "base/status.h"
+#include "engine/served_model.h"
+
+namespace hearth {
+
+class ModelFlags {
+ public:
+  // Threads, kernels, context and KV memory.
+  void declare(OptionSet& options);
+  // What runs at the same time and what waits: for servers.
+  void declare_concurrency(OptionSet& options);
+
+  // `model` is a file, or a directory with one model.
+  Result<ServedModelOptions> resolve(const std::string& model) const;
+
+ private:
+  ServedModelOptions options_;
+  ByteSize kv_cache_bytes_;
+};
+
+}  // namespace hearth

@@ -1,0 +1,58 @@
+#include "cli/model_path.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <fstream>
+
+namespace hearth {
+namespace {
+
+class ModelPath : public testing::Test {
+ protected:
+  ModelPath() {
+    std::string pattern = (std::filesystem::temp_directory_path() / "hearth-XXXXXX").string();
+    folder_ = mkdtemp(pattern.data());
+  }
+  ~ModelPath() override { std::filesystem::remove_all(folder_); }
+
+  void add(const std::string& name) const { std::ofstream(folder_ / name) << "x"; }
+
+  std::string resolved() const {
+    const auto path = resolve_model_path(folder_.string());
+    return path.has_value() ? path->filename().string() : path.error().message();
+  }
+
+  std::filesystem::path folder_;
+};
+
+TEST_F(ModelPath, AFileStandsForItselfWhateverItsName) {
+  add("model.bin");
+  const std::string given = (folder_ / "model.bin").string();
+  EXPECT_EQ(*resolve_model_path(given), given);
+  EXPECT_EQ(resolve_model_path((folder_ / "none.gguf").string()).error().code(),
+            StatusCode::kNotFound);
+}
+
+TEST_F(ModelPath, ADirectoryStandsForItsOnlyModel) {
+  add("README.md");
+  EXPECT_THAT(resolved(), testing::HasSubstr("holds no .gguf file"));
+  add("a.gguf");
+  EXPECT_EQ(resolved(), "a.gguf");
+  add("b.gguf");
+  EXPECT_THAT(resolved(), testing::HasSubstr("a.gguf, b.gguf"));
+}
+
+TEST_F(ModelPath, APartedModelStandsForItsFirstPart) {
+  add("m-00002-of-00003.gguf");
+  add("m-00003-of-00003.gguf");
+  EXPECT_THAT(resolved(), testing::HasSubstr("holds no .gguf file"));
+  add("m-00001-of-00003.gguf");
+  EXPECT_EQ(resolved(), "m-00001-of-00003.gguf");
+  add("m-0002-of-00003.gguf");  // Not the form of a part.
+  EXPECT_THAT(resolved(), testing::HasSubstr("several"));
+}
+
+}  // namespace
+}  // namespace hearth
