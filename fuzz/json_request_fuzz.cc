@@ -1,0 +1,48 @@
+// Any body for each endpoint: a typed request within its limits, or a 400 that can be sent.
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "base/status.h"
+#include "server/api_request.h"
+#include "server/request_schemas.h"
+
+namespace {
+
+constexpr std::size_t kVocabSize = 300;
+
+template <typename Request>
+void check(const hearth::ApiResult<Request>& result) {
+  if (result) return;
+  HEARTH_CHECK(result.error().status == 400 && !result.error().message.empty());
+  HEARTH_CHECK(hearth::json::parse(hearth::error_response(result.error()).body).has_value());
+}
+
+void check_params(const hearth::GenerationParams& params) {
+  HEARTH_CHECK(params.num_choices >= 1 && params.num_choices <= hearth::kMaxChoices);
+  HEARTH_CHECK(params.sampling.temperature >= 0 && params.sampling.temperature <= 2);
+  HEARTH_CHECK(params.sampling.top_p > 0 || params.sampling.top_p <= 1);
+  HEARTH_CHECK(params.stop.size() <= hearth::kMaxStopStrings);
+  HEARTH_CHECK(params.sampling.logit_bias.size() <= hearth::kMaxLogitBias);
+  for (const auto& [id, bias] : params.sampling.logit_bias)
+    HEARTH_CHECK(id >= 0 && static_cast<std::size_t>(id) < kVocabSize && bias >= -100 &&
+                 bias <= 100);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const std::string_view body(reinterpret_cast<const char*>(data), size);
+  const auto chat = hearth::parse_chat_request(body, kVocabSize);
+  check(chat);
+  if (chat) check_params(chat->params);
+  const auto completion = hearth::parse_completion_request(body, kVocabSize);
+  check(completion);
+  if (completion) {
+    check_params(completion->params);
+    HEARTH_CHECK(!completion->prompts.empty() && completion->prompts.size() <= hearth::kMaxPrompts);
+  }
+  check(hearth::parse_tokenize_request(body));
+  check(hearth::parse_detokenize_request(body, kVocabSize));
+  return 0;
+}
