@@ -75,8 +75,8 @@ LineReader::Line LineReader::read(const std::string& prompt) {
   impl_->prompt = prompt;
   impl_->interrupted = false;
   int length = 0;
-  // The editor itself would do this only after it has shown the prompt: what is typed in between would
-  // be echoed twice.
+  // The editor itself would do this only after it has shown the prompt: what is typed in between
+  // would be echoed twice.
   el_set(impl_->editor, EL_PREP_TERM, 1);
   const char* typed = el_gets(impl_->editor, &length);
   if (typed == nullptr) {

@@ -204,11 +204,10 @@ void Generation::on_choice_finished(std::size_t choice_idx, const ChoiceFinished
 // go out.
 void Generation::release(std::size_t choice_idx, std::string text, bool at_end) {
   Choice& choice = choices_[choice_idx];
-  choice.released_bytes += text.size();
   std::vector<ScoredToken> tokens;
   std::size_t num_released = 0;
   for (PendingToken& pending : choice.pending) {
-    if (!at_end && pending.start_byte >= choice.released_bytes) break;
+    if (!at_end && pending.start_byte >= choice.detokenizer.num_bytes_released()) break;
     tokens.push_back(std::move(pending.token));
     ++num_released;
   }

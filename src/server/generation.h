@@ -43,7 +43,7 @@ class Generation : public std::enable_shared_from_this<Generation> {
   };
   struct PendingToken {
     ScoredToken token;
-    std::size_t start_byte = 0;  // In the choice's own text.
+    std::size_t start_byte = 0;  // Among the bytes of the choice's tokens.
   };
   struct Choice {
     explicit Choice(Detokenizer text) : detokenizer(std::move(text)) {}
@@ -51,7 +51,6 @@ class Generation : public std::enable_shared_from_this<Generation> {
     std::vector<PendingToken> pending;  // Logprobs of tokens whose text is held back.
     CodePointCounter offset;            // Of the tokens, prompt included if it is echoed.
     std::size_t token_bytes = 0;
-    std::size_t released_bytes = 0;
     bool ended = false;
   };
 

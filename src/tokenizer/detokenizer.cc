@@ -14,7 +14,10 @@ std::string Detokenizer::push(TokenId id) {
   std::string bytes = tokenizer_.token_bytes(id, options_.render_control);
   if (at_start_ && !bytes.empty()) {
     at_start_ = false;
-    if (options_.skip_leading_space && bytes.front() == ' ') bytes.erase(0, 1);
+    if (options_.skip_leading_space && bytes.front() == ' ') {
+      bytes.erase(0, 1);
+      ++num_bytes_taken_;
+    }
   }
   pending_bytes_ += bytes;
   take_code_points(/*at_end=*/false);
@@ -28,14 +31,22 @@ std::string Detokenizer::finish() {
 
 void Detokenizer::take_code_points(bool at_end) {
   const std::size_t incomplete = at_end ? 0 : utf8::incomplete_suffix_length(pending_bytes_);
-  const std::size_t complete = pending_bytes_.size() - incomplete;
-  hold(utf8::sanitize(std::string_view(pending_bytes_).substr(0, complete)));
-  pending_bytes_.erase(0, complete);
+  std::string_view left(pending_bytes_);
+  while (left.size() > incomplete && !matched_stop_) {
+    const utf8::Decoded decoded = utf8::decode(left);
+    left.remove_prefix(decoded.length);
+    num_bytes_taken_ += decoded.length;
+    hold(decoded.code_point);
+  }
+  pending_bytes_.erase(0, pending_bytes_.size() - left.size());
 }
 
-void Detokenizer::hold(std::string_view text) {
+void Detokenizer::hold(char32_t code_point) {
+  std::string text;
+  utf8::append(text, code_point);
   for (const char byte : text) {
     held_text_.push_back(byte);
+    held_ends_.push_back(num_bytes_taken_);
     matched_stop_ = stop_finder_.push(byte);
     if (!matched_stop_) continue;
     if (!options_.include_stop_in_output) {
@@ -46,8 +57,11 @@ void Detokenizer::hold(std::string_view text) {
 }
 
 std::string Detokenizer::release(std::size_t num_bytes) {
+  if (num_bytes == 0) return {};
+  num_bytes_released_ = held_ends_[num_bytes - 1];
   std::string text = held_text_.substr(0, num_bytes);
   held_text_.erase(0, num_bytes);
+  held_ends_.erase(held_ends_.begin(), held_ends_.begin() + static_cast<std::ptrdiff_t>(num_bytes));
   return text;
 }
 

@@ -37,18 +37,25 @@ class Detokenizer {
   // Set once a stop string was found; index into options.stop.
   std::optional<std::size_t> matched_stop() const { return matched_stop_; }
 
+  // How many bytes of the tokens (Tokenizer::token_bytes) the text given so far stands for: not the
+  // text's own length where a leading space was skipped or bytes became U+FFFD.
+  std::size_t num_bytes_released() const { return num_bytes_released_; }
+
  private:
   // Moves the code points of pending_bytes_ that are complete (all of them `at_end`) to held_text_.
   void take_code_points(bool at_end);
-  // Feeds new text to the stop strings; ends the answer at a match.
-  void hold(std::string_view text);
+  // Feeds it to the stop strings; ends the answer at a match.
+  void hold(char32_t code_point);
   std::string release(std::size_t num_bytes);
 
   const Tokenizer& tokenizer_;
   DetokenizerOptions options_;
   StopFinder stop_finder_;
-  std::string pending_bytes_;  // An incomplete code point.
-  std::string held_text_;      // Not emitted yet: may be the start of a stop string.
+  std::string pending_bytes_;           // An incomplete code point.
+  std::string held_text_;               // Not emitted yet: may be the start of a stop string.
+  std::vector<std::size_t> held_ends_;  // Of each byte of it: num_bytes_taken_ then.
+  std::size_t num_bytes_taken_ = 0;     // Of the tokens, into held_text_.
+  std::size_t num_bytes_released_ = 0;
   std::optional<std::size_t> matched_stop_;
   bool at_start_ = true;
 };

@@ -183,5 +183,22 @@ TEST(DetokenizerTest, DropsOneLeadingSpaceOnRequest) {
   EXPECT_EQ(run(*tokenizer, {' ', 'b'}).text, " b");
 }
 
+TEST(DetokenizerTest, CountsTheTokenBytesItsTextStandsFor) {
+  const auto tokenizer = make_tokenizer();
+  const auto released = [&](const std::vector<TokenId>& ids, DetokenizerOptions options) {
+    Detokenizer detokenizer(*tokenizer, std::move(options));
+    for (const TokenId id : ids)
+      detokenizer.push(id);
+    return detokenizer.num_bytes_released();
+  };
+  EXPECT_EQ(released({' ', 'a'}, {.skip_leading_space = true}), 2U);
+  EXPECT_EQ(released({' '}, {.skip_leading_space = true}), 0U);
+  EXPECT_EQ(released({0xFF, 0xFE, 'a'}, {}), 3U);  // Nine bytes of text before the one of "a".
+  EXPECT_EQ(released({'a', 0xE2, 0x82}, {}), 1U);
+  EXPECT_EQ(released(bytes("axyz"), {.stop = {"xyzq"}}), 1U);
+  EXPECT_EQ(released(bytes("axyzb"), {.stop = {"xyz"}}), 1U);
+  EXPECT_EQ(released(bytes("axyzb"), {.stop = {"xyz"}, .include_stop_in_output = true}), 4U);
+}
+
 }  // namespace
 }  // namespace hearth
