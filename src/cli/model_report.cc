@@ -98,10 +98,6 @@ std::string chat_template_text(const ModelReport& report) {
 }
 
 void read_config(const ModelFile& file, const ReportOptions& options, ModelReport& report) {
-  if (file.tensors().empty()) {
-    report.obstacles.emplace_back("the file holds a vocabulary alone, no tensors");
-    return;
-  }
   auto config = read_model_config(file);
   if (!config.has_value()) {
     report.obstacles.push_back(config.error().message());

@@ -183,7 +183,8 @@ class InteractiveChat {
       return print(fmt::format("\n{}\n", single_line(result.error().message())));
     }
     HEARTH_RETURN_IF_ERROR(print(result->interrupted ? " [stopped]\n" : "\n"));
-    return stats_ ? print(stats_line(result->stats)) : Status();
+    if (stats_) fmt::print(stderr, "{}", stats_line(result->stats));
+    return {};
   }
 
   ChatSession& session_;

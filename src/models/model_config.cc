@@ -208,6 +208,9 @@ Result<const Architecture*> architecture_of(const ModelFile& file) {
 
 Result<ModelConfig> read_model_config(const ModelFile& file) {
   HEARTH_ASSIGN_OR_RETURN(const Architecture* row, architecture_of(file));
+  if (file.tensors().empty()) {
+    return error(StatusCode::kInvalidArgument, "the file holds a vocabulary alone, no tensors");
+  }
   const ConfigReader reader(file, row->name);
 
   ModelConfig config;

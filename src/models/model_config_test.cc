@@ -139,6 +139,15 @@ INSTANTIATE_TEST_SUITE_P(
                "values of another length (4)"}),
     [](const auto& test) { return test.param.name; });
 
+TEST(ModelConfig, AVocabularyAloneIsRefusedByItsName) {
+  GgufWriter writer;
+  writer.add("general.architecture", "llama");
+  const auto bytes = writer.bytes();
+  const auto config = read_model_config(ModelFile::parse(bytes).value());
+  ASSERT_FALSE(config.has_value());
+  EXPECT_THAT(config.error().message(), HasSubstr("a vocabulary alone"));
+}
+
 TEST(ModelConfig, MoreTokensThanEmbeddingRowsIsRefused) {
   GgufWriter writer;
   const Draft draft;

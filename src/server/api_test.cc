@@ -251,6 +251,14 @@ TEST_F(ApiGeneration, EndsTheChoiceInTheEngineAtAStopString) {
   EXPECT_NE(body.find(R"("completion_tokens":3)"), std::string::npos);
 }
 
+TEST_F(ApiGeneration, SaysWhyAModelCannotChat) {
+  chat_template_problem = "the model has no chat template";
+  const TestResponse response = chat(chat_of(R"([{"role":"user","content":"hello"}])"));
+  EXPECT_EQ(error_of(response), "400 no_chat_template messages");
+  EXPECT_NE(response.body.find("cannot be asked by chat: the model has no chat template. Use"),
+            std::string::npos);
+}
+
 TEST_F(ApiGeneration, StreamedTextIsTheWholeText) {
   const std::string text = "a \xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80 z he \xff hello";
   engine.set_script(answer(text));

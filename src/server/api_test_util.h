@@ -54,6 +54,7 @@ class ApiTest : public testing::Test {
   // Before the first use of server().
   ServerOptions options;
   bool load_model = true;
+  std::string chat_template_problem;  // Set: the model has no template, for this reason.
 
   Server& server() {
     if (server_) return *server_;
@@ -66,7 +67,9 @@ class ApiTest : public testing::Test {
     server_->serve({.name = "tiny",
                     .created = 1700000000,
                     .tokenizer = &tokenizer(),
-                    .chat_template = &TinyText::get().chat_template(),
+                    .chat_template =
+                        chat_template_problem.empty() ? &TinyText::get().chat_template() : nullptr,
+                    .chat_template_problem = chat_template_problem,
                     .engine = &engine});
   }
   void stop_server() { server_.reset(); }

@@ -9,6 +9,7 @@ ModelRef ModelRef::of(const ServedModel& model) {
           .created = model.created(),
           .tokenizer = &model.tokenizer(),
           .chat_template = model.chat_template(),
+          .chat_template_problem = model.chat_template_status().message(),
           .engine = &model.engine()};
 }
 

@@ -19,6 +19,7 @@ struct ModelRef {
   std::int64_t created = 0;  // Unix time, seconds.
   const Tokenizer* tokenizer = nullptr;
   const ChatTemplate* chat_template = nullptr;  // nullptr: the chat API answers 400.
+  std::string chat_template_problem = {};       // Why there is none that can be used, if known.
   Engine* engine = nullptr;
 
   static ModelRef of(const ServedModel& model);

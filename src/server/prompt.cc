@@ -35,7 +35,8 @@ ApiResult<PreparedPrompt> prepare_chat(const ModelRef& model, const ChatInput& i
   if (model.chat_template == nullptr) {
     return std::unexpected(invalid_field(
         "messages", "no_chat_template",
-        fmt::format("The model '{}' has no chat template; use /v1/completions.", model.name)));
+        fmt::format("The model '{}' cannot be asked by chat: {}. Use /v1/completions.", model.name,
+                    model.chat_template_problem)));
   }
   const auto rendered = model.chat_template->render(template_context(model, input));
   if (!rendered) {
