@@ -7,6 +7,8 @@
 #include <array>
 #include <limits>
 
+#include "tests/support/temp_directory.h"
+
 namespace hearth {
 namespace {
 
@@ -14,13 +16,8 @@ namespace fs = std::filesystem;
 
 class FileTest : public ::testing::Test {
  protected:
-  FileTest() {
-    std::string pattern = (fs::temp_directory_path() / "hearth_file_test_XXXXXX").string();
-    directory_ = ::mkdtemp(pattern.data());
-  }
-  ~FileTest() override { fs::remove_all(directory_); }
-
-  fs::path directory_;
+  const test::TempDirectory temp_;
+  const fs::path& directory_ = temp_.path();
 };
 
 std::span<const std::byte> bytes_of(std::string_view text) {

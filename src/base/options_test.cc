@@ -2,11 +2,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cstdlib>
 
 #include "base/file.h"
+#include "tests/support/temp_directory.h"
 
 namespace hearth {
 namespace {
@@ -44,10 +44,6 @@ class OptionsTest : public ::testing::Test {
     bench.add(runs_, {.name = "runs", .help = "How often."}, {1, 100});
   }
 
-  ~OptionsTest() override {
-    if (!config_path_.empty()) std::filesystem::remove(config_path_);
-  }
-
   Result<ParsedCommand> parse(std::vector<std::string> arguments, Environment environment = {}) {
     return line_.parse(arguments, environment);
   }
@@ -58,17 +54,14 @@ class OptionsTest : public ::testing::Test {
   }
 
   std::string config(std::string_view text) {
-    std::string pattern =
-        (std::filesystem::temp_directory_path() / "hearth_options_test_XXXXXX").string();
-    ::close(::mkstemp(pattern.data()));
-    config_path_ = pattern;
     EXPECT_TRUE(write_file_atomically(config_path_, text).ok());
     return config_path_;
   }
 
   CommandLine line_{"tool", "A tool."};
   OptionSet* serve_ = nullptr;
-  std::string config_path_;
+  const test::TempDirectory directory_;
+  const std::string config_path_ = (directory_.path() / "config.yaml").string();
   std::string model_;
   std::string extra_;
   std::uint16_t port_ = 8080;

@@ -2,21 +2,16 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <fstream>
+
+#include "tests/support/temp_directory.h"
 
 namespace hearth {
 namespace {
 
 class ModelPath : public testing::Test {
  protected:
-  ModelPath() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "hearth-XXXXXX").string();
-    folder_ = mkdtemp(pattern.data());
-  }
-  ~ModelPath() override { std::filesystem::remove_all(folder_); }
-
   void add(const std::string& name) const { std::ofstream(folder_ / name) << "x"; }
 
   std::string resolved() const {
@@ -24,7 +19,8 @@ class ModelPath : public testing::Test {
     return path.has_value() ? path->filename().string() : path.error().message();
   }
 
-  std::filesystem::path folder_;
+  const test::TempDirectory directory_;
+  const std::filesystem::path& folder_ = directory_.path();
 };
 
 TEST_F(ModelPath, AFileStandsForItselfWhateverItsName) {

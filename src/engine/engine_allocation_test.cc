@@ -1,41 +1,7 @@
-// Counts allocations of the engine thread: replaces the global operator new of this test
-// executable.
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <new>
-
 #include "engine/engine_test_util.h"
-
-// The sanitizers bring their own operators.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define HEARTH_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define HEARTH_SANITIZED 1
-#endif
-#endif
-
-#if !defined(HEARTH_SANITIZED)
-
-namespace {
-thread_local bool counts_here = false;
-std::atomic<std::size_t> num_allocations = 0;
-}  // namespace
-
-// Not inlined: g++ would take the pairing of new with free() for a mistake.
-[[gnu::noinline]] void* operator new(std::size_t size) {
-  if (counts_here) ++num_allocations;
-  if (void* memory = std::malloc(size)) return memory;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
+#include "tests/support/allocation_counter.h"
 
 namespace hearth::test {
 namespace {
@@ -45,8 +11,7 @@ TEST(EngineAllocationTest, ADecodeStepAllocatesNothing) {
   std::vector<std::size_t> counts;  // At the start of each step.
   counts.reserve(1000);
   const auto on_forward = [&](const ForwardBatch&) {
-    counts_here = true;
-    counts.push_back(num_allocations);
+    counts.push_back(thread_allocations());
     gate.pass();
   };
   EngineOptions options = small_engine_options();
@@ -86,5 +51,3 @@ TEST(EngineAllocationTest, ADecodeStepAllocatesNothing) {
 
 }  // namespace
 }  // namespace hearth::test
-
-#endif  // !defined(HEARTH_SANITIZED)

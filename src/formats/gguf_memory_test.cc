@@ -1,41 +1,12 @@
-// What a hostile file can make the reader allocate, counted in this executable's operator new.
+// What a hostile file can make the reader allocate.
 #include <gtest/gtest.h>
-#include <malloc.h>
 
-#include <algorithm>
-#include <atomic>
-#include <cstdlib>
-#include <new>
 #include <string>
 #include <vector>
 
 #include "formats/gguf.h"
+#include "tests/support/allocation_counter.h"
 #include "tests/support/gguf_writer.h"
-
-namespace {
-
-std::atomic<std::size_t> live_bytes = 0;
-std::atomic<std::size_t> peak_bytes = 0;
-
-}  // namespace
-
-// Not inlined: g++ would otherwise pair malloc with delete and warn.
-[[gnu::noinline]] void* operator new(std::size_t size) {
-  void* memory = std::malloc(size == 0 ? 1 : size);
-  if (memory == nullptr) throw std::bad_alloc();
-  const std::size_t live = live_bytes += ::malloc_usable_size(memory);
-  if (live > peak_bytes) peak_bytes = live;
-  return memory;
-}
-
-[[gnu::noinline]] void operator delete(void* memory) noexcept {
-  if (memory != nullptr) live_bytes -= ::malloc_usable_size(memory);
-  std::free(memory);
-}
-
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept {
-  operator delete(memory);
-}
 
 namespace hearth {
 namespace {
@@ -52,12 +23,12 @@ struct Outcome {
 };
 
 Outcome read_and_measure(const std::vector<std::byte>& bytes) {
-  const std::size_t before = live_bytes;
-  peak_bytes = before;
+  const std::size_t before = test::live_bytes();
+  test::reset_peak_bytes();
   AllocationBudget budget;
   const auto directory = read_gguf_directory(bytes, budget);
   Outcome outcome;
-  outcome.extra_bytes = peak_bytes - before;
+  outcome.extra_bytes = test::peak_bytes() - before;
   if (!directory.has_value()) outcome.code = directory.error().code();
   return outcome;
 }

@@ -1,27 +1,7 @@
-// Counts allocations: replaces the global operator new of this test executable.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
-#include <new>
-
 #include "sampling/sampler.h"
-
-namespace {
-std::size_t num_allocations = 0;
-}
-
-// Not inlined: g++ would take the pairing of new with free() for a mistake.
-[[gnu::noinline]] void* operator new(std::size_t size) {
-  ++num_allocations;
-  if (void* memory = std::malloc(size)) return memory;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
+#include "tests/support/allocation_counter.h"
 
 namespace hearth {
 namespace {
@@ -44,10 +24,10 @@ TEST(Sampler, AllocatesNothingAfterTheFirstToken) {
       logits[id] = static_cast<float>((id * 7919 + step * 104729) % 1000) /
                    static_cast<float>(50 + step * 100);
     }
-    const std::size_t before = num_allocations;
+    const std::size_t before = test::thread_allocations();
     ASSERT_TRUE(sampler.sample(logits, banned).has_value());
     if (step > 0) {
-      EXPECT_EQ(num_allocations, before) << "step " << step;
+      EXPECT_EQ(test::thread_allocations(), before) << "step " << step;
     }
   }
 }

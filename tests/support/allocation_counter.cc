@@ -1,0 +1,75 @@
+#include "tests/support/allocation_counter.h"
+
+#include <malloc.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <new>
+
+namespace {
+
+thread_local std::size_t of_this_thread = 0;
+std::atomic<std::size_t> total = 0;
+std::atomic<std::size_t> live = 0;
+std::atomic<std::size_t> peak = 0;
+
+void* count_and_allocate(std::size_t size, std::size_t alignment) {
+  ++of_this_thread;
+  ++total;
+  const std::size_t rounded =
+      (std::max<std::size_t>(size, 1) + alignment - 1) / alignment * alignment;
+  void* memory = std::aligned_alloc(alignment, rounded);
+  if (memory == nullptr) throw std::bad_alloc();
+  const std::size_t now = live += ::malloc_usable_size(memory);
+  for (std::size_t most = peak; now > most && !peak.compare_exchange_weak(most, now);) {
+  }
+  return memory;
+}
+
+// Not inlined: to the compiler, memory from operator new would otherwise meet a bare free().
+[[gnu::noinline]] void release(void* memory) noexcept {
+  if (memory != nullptr) live -= ::malloc_usable_size(memory);
+  std::free(memory);
+}
+
+}  // namespace
+
+void* operator new(std::size_t size) {
+  return count_and_allocate(size, __STDCPP_DEFAULT_NEW_ALIGNMENT__);
+}
+void* operator new(std::size_t size, std::align_val_t alignment) {
+  return count_and_allocate(size, static_cast<std::size_t>(alignment));
+}
+void operator delete(void* memory) noexcept {
+  release(memory);
+}
+void operator delete(void* memory, std::size_t) noexcept {
+  release(memory);
+}
+void operator delete(void* memory, std::align_val_t) noexcept {
+  release(memory);
+}
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
+  release(memory);
+}
+
+namespace hearth::test {
+
+std::size_t thread_allocations() {
+  return of_this_thread;
+}
+std::size_t total_allocations() {
+  return total;
+}
+std::size_t live_bytes() {
+  return live;
+}
+std::size_t peak_bytes() {
+  return peak;
+}
+void reset_peak_bytes() {
+  peak = live.load();
+}
+
+}  // namespace hearth::test
