@@ -34,28 +34,69 @@ std::string bounds_text(const Bounds<T>& bounds, Format format) {
   return {};
 }
 
-// A declared option whose values are ordered: parse, compare with the bounds, assign.
+// The items of all values of a source.
+Result<std::vector<std::string>> parse_items(const std::vector<std::string>& values) {
+  std::vector<std::string> all;
+  for (const std::string& value : values) {
+    HEARTH_ASSIGN_OR_RETURN(std::vector<std::string> items, option_value::parse_list(value));
+    std::ranges::move(items, std::back_inserter(all));
+  }
+  return all;
+}
+
+// An option whose values are ordered: parse, compare with the bounds, assign.
 template <typename T>
 struct OrderedType {
   Result<T> (*parse)(std::string_view text);
   std::string (*format)(T value);
-  std::function<void(T)> assign;
 };
 
 template <typename T>
-void declare_ordered(DeclaredOption& option, OrderedType<T> type, Bounds<T> bounds,
-                     T default_value) {
+Result<T> parse_within(const OrderedType<T>& type, Bounds<T> bounds, std::string_view text) {
+  HEARTH_ASSIGN_OR_RETURN(const T value, type.parse(text));
+  if (value < bounds.min || value > bounds.max) {
+    return error(StatusCode::kOutOfRange, "{} is out of bounds: {}", text,
+                 bounds_text(bounds, type.format));
+  }
+  return value;
+}
+
+template <typename T>
+void declare_ordered(DeclaredOption& option, OrderedType<T> type, Bounds<T> bounds, T default_value,
+                     std::function<void(T)> assign) {
   HEARTH_CHECK(bounds.min <= default_value && default_value <= bounds.max);
   option.default_text = type.format(default_value);
   option.bounds_text = bounds_text(bounds, type.format);
-  option.store = [type = std::move(type), bounds,
-                  allowed = option.bounds_text](const std::vector<std::string>& values) -> Status {
-    HEARTH_ASSIGN_OR_RETURN(const T value, type.parse(values.front()));
-    if (value < bounds.min || value > bounds.max) {
-      return make_status(StatusCode::kOutOfRange, "{} is out of bounds: {}", values.front(),
-                         allowed);
+  option.store = [type, bounds,
+                  assign = std::move(assign)](const std::vector<std::string>& values) -> Status {
+    HEARTH_ASSIGN_OR_RETURN(const T value, parse_within(type, bounds, values.front()));
+    assign(value);
+    return {};
+  };
+}
+
+template <typename T>
+void declare_ordered_list(DeclaredOption& option, OrderedType<T> type, Bounds<T> bounds,
+                          const std::vector<T>& defaults,
+                          std::function<void(const std::vector<T>&)> assign) {
+  std::vector<std::string> default_texts;
+  for (const T value : defaults) {
+    HEARTH_CHECK(bounds.min <= value && value <= bounds.max);
+    default_texts.push_back(type.format(value));
+  }
+  option.is_list = true;
+  option.default_text = fmt::format("{}", fmt::join(default_texts, ","));
+  option.bounds_text = bounds_text(bounds, type.format);
+  option.store = [type, bounds,
+                  assign = std::move(assign)](const std::vector<std::string>& values) -> Status {
+    HEARTH_ASSIGN_OR_RETURN(const auto items, parse_items(values));
+    std::vector<T> numbers;
+    for (const std::string& item : items) {
+      HEARTH_ASSIGN_OR_RETURN(const T number, parse_within(type, bounds, item));
+      numbers.push_back(number);
     }
-    type.assign(value);
+    if (numbers.empty()) return Status(StatusCode::kInvalidArgument, "needs at least one number");
+    assign(numbers);
     return {};
   };
 }
@@ -124,23 +165,38 @@ void OptionSet::add(bool& target, const OptionDeclaration& declaration) {
 void OptionSet::add_integer(const OptionDeclaration& declaration, Bounds<std::int64_t> bounds,
                             std::int64_t default_value, std::function<void(std::int64_t)> store) {
   declare_ordered<std::int64_t>(impl_->declare(declaration, "N"),
-                                {&option_value::parse_integer, &format_integer, std::move(store)},
-                                bounds, default_value);
+                                {&option_value::parse_integer, &format_integer}, bounds,
+                                default_value, std::move(store));
+}
+
+void OptionSet::add_integers(const OptionDeclaration& declaration, Bounds<std::int64_t> bounds,
+                             std::vector<std::int64_t> defaults,
+                             std::function<void(const std::vector<std::int64_t>&)> store) {
+  declare_ordered_list<std::int64_t>(impl_->declare(declaration, "N[,...]"),
+                                     {&option_value::parse_integer, &format_integer}, bounds,
+                                     defaults, std::move(store));
 }
 
 void OptionSet::add(double& target, const OptionDeclaration& declaration, Bounds<double> bounds) {
   declare_ordered<double>(impl_->declare(declaration, "NUMBER"),
-                          {&option_value::parse_number, &option_value::format_number,
-                           [&target](double value) { target = value; }},
-                          bounds, target);
+                          {&option_value::parse_number, &option_value::format_number}, bounds,
+                          target, [&target](double value) { target = value; });
+}
+
+void OptionSet::add(std::vector<double>& target, const OptionDeclaration& declaration,
+                    Bounds<double> bounds) {
+  declare_ordered_list<double>(impl_->declare(declaration, "NUMBER[,...]"),
+                               {&option_value::parse_number, &option_value::format_number}, bounds,
+                               target,
+                               [&target](const std::vector<double>& values) { target = values; });
 }
 
 void OptionSet::add(ByteSize& target, const OptionDeclaration& declaration,
                     Bounds<std::uint64_t> bounds_bytes) {
   declare_ordered<std::uint64_t>(impl_->declare(declaration, "SIZE"),
-                                 {&option_value::parse_bytes, &option_value::format_bytes,
-                                  [&target](std::uint64_t bytes) { target.bytes = bytes; }},
-                                 bounds_bytes, target.bytes);
+                                 {&option_value::parse_bytes, &option_value::format_bytes},
+                                 bounds_bytes, target.bytes,
+                                 [&target](std::uint64_t bytes) { target.bytes = bytes; });
 }
 
 void OptionSet::add(std::chrono::milliseconds& target, const OptionDeclaration& declaration,
@@ -153,8 +209,8 @@ void OptionSet::add(std::chrono::milliseconds& target, const OptionDeclaration& 
     return option_value::format_duration(std::chrono::milliseconds(ms));
   };
   const auto assign = [&target](std::int64_t ms) { target = std::chrono::milliseconds(ms); };
-  declare_ordered<std::int64_t>(impl_->declare(declaration, "DURATION"), {parse, format, assign},
-                                bounds_ms, target.count());
+  declare_ordered<std::int64_t>(impl_->declare(declaration, "DURATION"), {parse, format}, bounds_ms,
+                                target.count(), assign);
 }
 
 void OptionSet::add(std::string& target, const OptionDeclaration& declaration) {
@@ -180,12 +236,7 @@ void OptionSet::add(std::vector<std::string>& target, const OptionDeclaration& d
   option.is_list = true;
   option.default_text = fmt::format("{}", fmt::join(target, ","));
   option.store = [&target](const std::vector<std::string>& values) -> Status {
-    std::vector<std::string> all;
-    for (const std::string& value : values) {
-      HEARTH_ASSIGN_OR_RETURN(std::vector<std::string> items, option_value::parse_list(value));
-      std::ranges::move(items, std::back_inserter(all));
-    }
-    target = std::move(all);
+    HEARTH_ASSIGN_OR_RETURN(target, parse_items(values));
     return {};
   };
 }
@@ -215,13 +266,27 @@ void OptionSet::add_choice(const OptionDeclaration& declaration, std::vector<std
   };
 }
 
+DeclaredPositional& OptionSet::Impl::declare(const PositionalDeclaration& declaration) {
+  HEARTH_CHECK(positionals.empty() || positionals.back().required || !declaration.required);
+  HEARTH_CHECK(positionals.empty() || !positionals.back().takes_rest);
+  DeclaredPositional& positional = positionals.emplace_back();
+  positional.name = declaration.name;
+  positional.help = declaration.help;
+  positional.required = declaration.required;
+  return positional;
+}
+
 void OptionSet::add_positional(std::string& target, const PositionalDeclaration& declaration) {
-  const auto& earlier = impl_->positionals;
-  HEARTH_CHECK(earlier.empty() || earlier.back().required || !declaration.required);
-  impl_->positionals.push_back({.name = std::string(declaration.name),
-                                .help = std::string(declaration.help),
-                                .required = declaration.required,
-                                .target = &target});
+  impl_->declare(declaration).store = [&target](std::vector<std::string> values) {
+    target = std::move(values.front());
+  };
+}
+
+void OptionSet::add_positional(std::vector<std::string>& target,
+                               const PositionalDeclaration& declaration) {
+  DeclaredPositional& positional = impl_->declare(declaration);
+  positional.takes_rest = true;
+  positional.store = [&target](std::vector<std::string> values) { target = std::move(values); };
 }
 
 std::string OptionSet::summary() const {
@@ -247,7 +312,8 @@ void CommandLine::set_version(std::string text) {
 }
 
 OptionSet& CommandLine::add_command(std::string_view name, std::string_view summary) {
-  HEARTH_CHECK(impl_->find(name) == nullptr);
+  HEARTH_CHECK(impl_->find(name) == nullptr && !impl_->is_group(name));
+  HEARTH_CHECK(impl_->find(name.substr(0, name.find(' '))) == nullptr);
   impl_->commands.push_back(std::unique_ptr<OptionSet>(new OptionSet()));
   OptionSet& set = *impl_->commands.back();
   set.impl_->command = name;
@@ -260,6 +326,12 @@ OptionSet::Impl* CommandLine::Impl::find(std::string_view command) const {
     if (impl_of(*set).command == command) return &impl_of(*set);
   }
   return nullptr;
+}
+
+bool CommandLine::Impl::is_group(std::string_view word) const {
+  const std::string prefix = fmt::format("{} ", word);
+  return std::ranges::any_of(
+      commands, [&](const auto& set) { return impl_of(*set).command.starts_with(prefix); });
 }
 
 }  // namespace hearth

@@ -99,6 +99,24 @@ class OptionSet {
   // Flags may be repeated; every source may also give several values separated by commas; YAML may
   // use a sequence. A source replaces the list, it does not add to another source's.
   void add(std::vector<std::string>& target, const OptionDeclaration& declaration);
+  // Lists of numbers, at least one, each within the bounds.
+  template <std::integral T>
+    requires(!std::same_as<T, bool>)
+  void add(std::vector<T>& target, const OptionDeclaration& declaration,
+           std::type_identity_t<Bounds<T>> bounds = {}) {
+    const Bounds<std::int64_t> wide{.min = clamp(bounds.min), .max = clamp(bounds.max)};
+    std::vector<std::int64_t> defaults;
+    for (const T value : target)
+      defaults.push_back(clamp(value));
+    add_integers(declaration, wide, std::move(defaults),
+                 [&target](const std::vector<std::int64_t>& values) {
+                   target.clear();
+                   for (const std::int64_t value : values)
+                     target.push_back(static_cast<T>(value));
+                 });
+  }
+  void add(std::vector<double>& target, const OptionDeclaration& declaration,
+           Bounds<double> bounds = {});
   // One of the given texts.
   void add(std::string& target, const OptionDeclaration& declaration,
            std::initializer_list<std::string_view> choices);
@@ -127,6 +145,8 @@ class OptionSet {
 
   // Positional arguments are filled in the order of declaration; required ones come first.
   void add_positional(std::string& target, const PositionalDeclaration& declaration);
+  // Takes all arguments that are left; the last to be declared.
+  void add_positional(std::vector<std::string>& target, const PositionalDeclaration& declaration);
 
   // What differs from the defaults and where it came from, for the log:
   // "port=9000 (flag --port), max-num-seqs=8 (environment variable HEARTH_MAX_NUM_SEQS)".
@@ -149,6 +169,9 @@ class OptionSet {
   }
   void add_integer(const OptionDeclaration& declaration, Bounds<std::int64_t> bounds,
                    std::int64_t default_value, std::function<void(std::int64_t)> store);
+  void add_integers(const OptionDeclaration& declaration, Bounds<std::int64_t> bounds,
+                    std::vector<std::int64_t> defaults,
+                    std::function<void(const std::vector<std::int64_t>&)> store);
   void add_choice(const OptionDeclaration& declaration, std::vector<std::string> names,
                   std::size_t default_idx, std::function<void(std::size_t)> store);
 
@@ -170,7 +193,8 @@ class CommandLine {
 
   // Shown by --version.
   void set_version(std::string text);
-  // The set lives as long as this object.
+  // A name of two words, "bench serve", makes the command one of the group "bench", which has a
+  // help text of its own. The set lives as long as this object.
   OptionSet& add_command(std::string_view name, std::string_view summary);
 
   // `arguments` without the program's name. Environment variables and YAML keys that belong to
@@ -180,7 +204,7 @@ class CommandLine {
                               const Environment& environment);
 
   std::string help() const;
-  // Help of one command; empty when there is no such command.
+  // Help of one command or group; empty when there is no such command.
   std::string help(std::string_view command) const;
   // docs/options.md: every command with all its options.
   std::string markdown() const;

@@ -70,7 +70,8 @@ std::vector<const DeclaredOption*> options_of(const OptionSet::Impl& set,
 std::string usage(std::string_view program, const OptionSet::Impl& set) {
   std::string out = fmt::format("{} {} [options]", program, set.command);
   for (const DeclaredPositional& positional : set.positionals) {
-    append(out, fmt::runtime(positional.required ? " <{}>" : " [<{}>]"), positional.name);
+    append(out, fmt::runtime(positional.required ? " <{}>{}" : " [<{}>{}]"), positional.name,
+           positional.takes_rest ? "..." : "");
   }
   return out;
 }
@@ -103,17 +104,25 @@ void append_option_row(std::string& out, const DeclaredOption& option) {
 
 }  // namespace
 
-std::string CommandLine::help() const {
-  std::string out = fmt::format("{}\n\nUsage: {} <command> [options]\n\nCommands:\n",
-                                impl_->description, impl_->program);
+std::string CommandLine::Impl::overview(std::string_view group) const {
+  const std::string prefix = group.empty() ? std::string() : fmt::format("{} ", group);
+  std::string out;
   std::size_t width = 0;
-  for (const auto& set : impl_->commands) {
-    width = std::max(width, Impl::impl_of(*set).command.size());
+  for (const auto& set : commands) {
+    const std::string& name = impl_of(*set).command;
+    if (name.starts_with(prefix)) width = std::max(width, name.size());
   }
-  for (const auto& set : impl_->commands) {
-    const OptionSet::Impl& command = Impl::impl_of(*set);
+  for (const auto& set : commands) {
+    const OptionSet::Impl& command = impl_of(*set);
+    if (!command.command.starts_with(prefix)) continue;
     append(out, "  {:<{}}  {}\n", command.command, width, command.summary);
   }
+  return out;
+}
+
+std::string CommandLine::help() const {
+  std::string out = fmt::format("{}\n\nUsage: {} <command> [options]\n\nCommands:\n{}",
+                                impl_->description, impl_->program, impl_->overview({}));
   append(out, "\nSee {} <command> --help for the options of a command, and --version.\n",
          impl_->program);
   return out;
@@ -121,7 +130,13 @@ std::string CommandLine::help() const {
 
 std::string CommandLine::help(std::string_view command) const {
   const OptionSet::Impl* set = impl_->find(command);
-  if (set == nullptr) return {};
+  if (set == nullptr && !impl_->is_group(command)) return {};
+  if (set == nullptr) {
+    return fmt::format(
+        "Usage: {0} {1} <command> [options]\n\nCommands:\n{2}\n"
+        "See {0} {1} <command> --help for the options of a command.\n",
+        impl_->program, command, impl_->overview(command));
+  }
   std::string out = fmt::format("{}\n\nUsage: {}\n", set->summary, usage(impl_->program, *set));
   if (!set->positionals.empty()) out += "\nArguments:\n";
   for (const DeclaredPositional& positional : set->positionals) {

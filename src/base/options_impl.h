@@ -33,7 +33,8 @@ struct DeclaredPositional {
   std::string name;
   std::string help;
   bool required = true;
-  std::string* target = nullptr;
+  std::function<void(std::vector<std::string> values)> store;
+  bool takes_rest = false;  // Any number of values instead of one.
 };
 
 struct OptionSet::Impl {
@@ -45,6 +46,7 @@ struct OptionSet::Impl {
 
   DeclaredOption* find(std::string_view name);
   DeclaredOption& declare(const OptionDeclaration& declaration, std::string_view placeholder);
+  DeclaredPositional& declare(const PositionalDeclaration& declaration);
 };
 
 struct CommandLine::Impl {
@@ -55,6 +57,10 @@ struct CommandLine::Impl {
 
   static OptionSet::Impl& impl_of(OptionSet& set) { return *set.impl_; }
   OptionSet::Impl* find(std::string_view command) const;
+  // Whether commands of two words begin with this one.
+  bool is_group(std::string_view word) const;
+  // The commands' names and summaries, one per line; of one group, or all when it is empty.
+  std::string overview(std::string_view group) const;
 };
 
 // "HEARTH_MAX_NUM_SEQS" for "max-num-seqs".

@@ -31,6 +31,10 @@ std::string suggestion(std::string_view given, const std::vector<std::string>& c
   return closest.empty() ? std::string() : fmt::format("; did you mean {}?", closest);
 }
 
+bool is_help(std::string_view token) {
+  return token == "--help" || token == "-h";
+}
+
 // Reads the arguments of one command, one token at a time.
 class ArgumentReader {
  public:
@@ -44,7 +48,7 @@ class ArgumentReader {
         arguments_.positionals.insert(arguments_.positionals.end(), tokens_.begin(), tokens_.end());
         break;
       }
-      if (token == "--help" || token == "-h") {
+      if (is_help(token)) {
         arguments_.help = true;
       } else if (token.starts_with('-') && token != "-") {
         HEARTH_RETURN_IF_ERROR(read_flag(token));
@@ -214,18 +218,20 @@ Status assign_all(OptionSet::Impl& set, const std::vector<Assignment>& assignmen
 }
 
 Status apply_positionals(const OptionSet::Impl& set, std::vector<std::string> values) {
-  for (std::size_t i = 0; i < set.positionals.size(); ++i) {
-    const DeclaredPositional& positional = set.positionals[i];
-    if (i < values.size()) {
-      *positional.target = std::move(values[i]);
+  auto next = values.begin();
+  for (const DeclaredPositional& positional : set.positionals) {
+    if (next != values.end()) {
+      const auto end = positional.takes_rest ? values.end() : next + 1;
+      positional.store({std::move_iterator(next), std::move_iterator(end)});
+      next = end;
     } else if (positional.required) {
       return make_status(StatusCode::kInvalidArgument, "command {} needs the argument <{}>",
                          set.command, positional.name);
     }
   }
-  if (values.size() > set.positionals.size()) {
+  if (next != values.end()) {
     return make_status(StatusCode::kInvalidArgument, "unexpected argument '{}' of command {}",
-                       values[set.positionals.size()], set.command);
+                       *next, set.command);
   }
   return {};
 }
@@ -237,9 +243,19 @@ Result<ParsedCommand> CommandLine::parse(std::span<const std::string> arguments,
   if (arguments.empty()) {
     return error(StatusCode::kInvalidArgument, "no command given; see {} --help", impl_->program);
   }
-  const std::string& command = arguments.front();
-  if (command == "--help" || command == "-h") return ParsedCommand{.command = {}, .text = help()};
+  std::string command = arguments.front();
+  arguments = arguments.subspan(1);
+  if (is_help(command)) return ParsedCommand{.command = {}, .text = help()};
   if (command == "--version") return ParsedCommand{.command = {}, .text = impl_->version};
+  if (impl_->is_group(command)) {
+    if (arguments.empty()) {
+      return error(StatusCode::kInvalidArgument, "{0} is a group of commands; see {1} {0} --help",
+                   command, impl_->program);
+    }
+    if (is_help(arguments.front())) return ParsedCommand{.command = {}, .text = help(command)};
+    command += " " + arguments.front();
+    arguments = arguments.subspan(1);
+  }
 
   std::vector<OptionSet::Impl*> sets;
   std::vector<std::string> command_names;
@@ -253,7 +269,7 @@ Result<ParsedCommand> CommandLine::parse(std::span<const std::string> arguments,
                  suggestion(command, command_names));
   }
 
-  HEARTH_ASSIGN_OR_RETURN(Arguments given, ArgumentReader(*set, arguments.subspan(1)).read());
+  HEARTH_ASSIGN_OR_RETURN(Arguments given, ArgumentReader(*set, arguments).read());
   if (given.help) return ParsedCommand{.command = {}, .text = help(command)};
   const std::vector<std::string> option_names = all_option_names(sets);
   HEARTH_ASSIGN_OR_RETURN(const auto variables, read_variables(environment, option_names));

@@ -42,6 +42,11 @@ class OptionsTest : public ::testing::Test {
     serve_->add(path_, {.name = "path", .help = "A path."});
     OptionSet& bench = line_.add_command("bench", "Measure.");
     bench.add(runs_, {.name = "runs", .help = "How often."}, {1, 100});
+    OptionSet& join = line_.add_command("files join", "Join files.");
+    join.add_positional(files_, {.name = "file", .help = "Files."});
+    join.add(counts_, {.name = "counts", .help = "Whole numbers."}, {1, 100});
+    join.add(weights_, {.name = "weights", .help = "Numbers."}, {0.5, 9.0});
+    line_.add_command("files cut", "Cut files.");
   }
 
   Result<ParsedCommand> parse(std::vector<std::string> arguments, Environment environment = {}) {
@@ -76,6 +81,9 @@ class OptionsTest : public ::testing::Test {
   std::string name_;
   std::filesystem::path path_ = "here";
   int runs_ = 3;
+  std::vector<std::string> files_;
+  std::vector<std::size_t> counts_ = {1, 5};
+  std::vector<double> weights_;
 };
 
 TEST_F(OptionsTest, DefaultsStayWhenNothingIsGiven) {
@@ -154,6 +162,35 @@ TEST_F(OptionsTest, TheFileMayBeNamedByTheEnvironmentAndHoldLists) {
 TEST_F(OptionsTest, AListReplacesTheListOfAWeakerSource) {
   ASSERT_TRUE(parse({"serve", "m", "--api-key", "x"}, {{"HEARTH_API_KEY", "a,b"}}).has_value());
   EXPECT_THAT(api_keys_, ElementsAre("x"));
+}
+
+TEST_F(OptionsTest, ACommandOfAGroupIsNamedByTwoWords) {
+  const auto parsed = parse({"files", "join", "a", "b", "c", "--counts", "2,3", "--counts=4"},
+                            {{"HEARTH_WEIGHTS", "0.5,1.25"}});
+  ASSERT_TRUE(parsed.has_value()) << parsed.error().message();
+  EXPECT_EQ(parsed->command, "files join");
+  EXPECT_THAT(files_, ElementsAre("a", "b", "c"));
+  EXPECT_THAT(counts_, ElementsAre(2u, 3u, 4u));
+  EXPECT_THAT(weights_, ElementsAre(0.5, 1.25));
+  EXPECT_TRUE(parse({"files", "cut"}).has_value());
+}
+
+TEST_F(OptionsTest, AGroupHelpsAndRefusesLikeACommand) {
+  EXPECT_EQ(error_of({"files"}), "files is a group of commands; see tool files --help");
+  EXPECT_EQ(error_of({"files", "joyn"}), "unknown command 'files joyn'; did you mean files join?");
+  EXPECT_EQ(error_of({"files", "join"}), "command files join needs the argument <file>");
+  EXPECT_EQ(error_of({"files", "join", "a", "--counts", "2,0"}),
+            "flag --counts: 0 is out of bounds: 1 to 100");
+  EXPECT_EQ(error_of({"files", "join", "a", "--counts="}),
+            "flag --counts: needs at least one number");
+  EXPECT_EQ(parse({"files", "--help"})->text,
+            "Usage: tool files <command> [options]\n\nCommands:\n  files join  Join files.\n"
+            "  files cut   Cut files.\n\n"
+            "See tool files <command> --help for the options of a command.\n");
+  EXPECT_THAT(parse({"files", "join", "-h"})->text,
+              HasSubstr("Usage: tool files join [options] <file>...\n"));
+  EXPECT_THAT(line_.markdown(), HasSubstr("## tool files join"));
+  EXPECT_THAT(line_.markdown(), HasSubstr("| `--counts N[,...]` | `1,5` | 1 to 100 |"));
 }
 
 TEST_F(OptionsTest, WhatKubernetesInjectsForAServiceOfOurNameIsSkipped) {
@@ -244,7 +281,8 @@ TEST_F(OptionsTest, HelpListsEverythingOfTheCommand) {
 }
 
 TEST_F(OptionsTest, TheProgramDescribesItself) {
-  EXPECT_THAT(parse({"--help"})->text, HasSubstr("  serve  Serve a model.\n  bench  Measure.\n"));
+  EXPECT_THAT(parse({"--help"})->text,
+              HasSubstr("  serve       Serve a model.\n  bench       Measure.\n"));
   EXPECT_EQ(parse({"--version"})->text, "tool 1.2");
 }
 
