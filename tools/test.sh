@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Everything that must hold before a change is published: formatting, lint, and the tests in a release
 # build, under AddressSanitizer + UndefinedBehaviorSanitizer with the fuzz targets, and under
-# ThreadSanitizer where threads meet; a g++ build beside them. Ends at the first failure. The last
-# step is the release build's whole test suite, whose summary is the end of the output.
+# ThreadSanitizer where threads meet; beside them a g++ build, and the Arm kernels in an emulator. Ends
+# at the first failure. The last step is the release build's whole test suite, whose summary is the end of
+# the output.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -42,5 +43,9 @@ run_tests fuzz
 step 'ThreadSanitizer'
 tools/build.sh tsan hearth_base_test hearth_metrics_test hearth_engine_test hearth_server_test
 run_tests tsan --label-regex '^(base|metrics|engine|server)$'
+step 'Arm kernels through an emulator'
+tools/arm64_sysroot.sh
+tools/build.sh arm64 hearth_kernels_test
+run_tests arm64 --label-regex '^kernels$'
 step 'release tests'
 run_tests release

@@ -7,6 +7,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
 #endif
 
 namespace hearth {
@@ -40,6 +42,15 @@ std::array<Feature, 9> detect_features() {
            {"avx512dq", __builtin_cpu_supports("avx512dq") != 0},
            {"avx512vl", __builtin_cpu_supports("avx512vl") != 0},
            {"avx512vnni", __builtin_cpu_supports("avx512vnni") != 0}}};
+}
+
+#elif defined(__aarch64__)
+
+std::array<Feature, 2> detect_features() {
+  constexpr unsigned long kAsimd = 1UL << 1;  // Bits of the kernel's asm/hwcap.h.
+  constexpr unsigned long kAsimdDp = 1UL << 20;
+  const unsigned long present = getauxval(AT_HWCAP);
+  return {{{"neon", (present & kAsimd) != 0}, {"dotprod", (present & kAsimdDp) != 0}}};
 }
 
 #else
@@ -81,6 +92,8 @@ const std::vector<KernelSet>& all_sets() {
     add("avx512", "avx2 fma f16c avx512f avx512bw avx512dq avx512vl avx512vnni", avx512_kernels());
     add("avx2-vnni", "avx2 fma f16c avxvnni", avx2_vnni_kernels());
     add("avx2", "avx2 fma f16c", avx2_kernels());
+    add("neon-dotprod", "neon dotprod", neon_dotprod_kernels());
+    add("neon", "neon", neon_kernels());
     add("reference", "", &reference_kernels());
     return found;
   }();

@@ -222,6 +222,8 @@ struct KernelTable {
 const KernelTable* avx512_kernels();
 const KernelTable* avx2_vnni_kernels();
 const KernelTable* avx2_kernels();
+const KernelTable* neon_dotprod_kernels();
+const KernelTable* neon_kernels();
 const KernelTable& reference_kernels();
 
 }  // namespace hearth

@@ -1,0 +1,42 @@
+// Armv8.2 with DotProd: four-byte integer products in one instruction.
+#include "kernels/kernel_table.h"
+
+#if defined(__aarch64__)
+
+#include "kernels/simd_kernels.h"
+#include "kernels/simd_neon.h"
+
+namespace hearth {
+namespace {
+
+struct NeonDotProd : Neon {
+  template <int kBits, int kQuads>
+  static I dot(const B* weights, const std::int8_t* input, I acc) {
+    for (int q = 0; q < kQuads; ++q) {
+      const int8x16_t x = broadcast_quad(input + q * 4);
+      acc.lo = vdotq_s32(acc.lo, signed_weights<kBits>(weights[q].lo), x);
+      acc.hi = vdotq_s32(acc.hi, signed_weights<kBits>(weights[q].hi), x);
+    }
+    return acc;
+  }
+};
+
+constexpr KernelTable kTable = make_kernel_table<NeonDotProd>();
+
+}  // namespace
+
+const KernelTable* neon_dotprod_kernels() {
+  return &kTable;
+}
+
+}  // namespace hearth
+
+#else
+
+namespace hearth {
+const KernelTable* neon_dotprod_kernels() {
+  return nullptr;
+}
+}  // namespace hearth
+
+#endif
