@@ -58,18 +58,22 @@ SchedulerRequest ActiveRequest::scheduler_request() const {
           .prompt_logits = request_.prompt_logprobs};
 }
 
-void ActiveRequest::admitted(TimePoint now, std::size_t cached_tokens) {
+void ActiveRequest::admitted(TimePoint now) {
   first_scheduled_ = now;
-  cached_tokens_ = cached_tokens;
   events_.reserve(2 * choices_.size() + 2);
   const Metrics& metrics = *context_.metrics;
   metrics.request.queue_time.observe(seconds(now - queued_));
   metrics.request.prompt_tokens.observe(static_cast<double>(request_.prompt.size()));
   metrics.tokens.prompt.increment(static_cast<double>(request_.prompt.size()));
-  metrics.tokens.prompt_cached.increment(static_cast<double>(cached_tokens));
-  if (!context_.prefix_cache || request_.prompt_logprobs) return;  // Nothing was looked up.
+  if (!context_.prefix_cache || request_.prompt_logprobs) return;  // Nothing is looked up.
   metrics.tokens.prefix_cache_queries.increment(static_cast<double>(request_.prompt.size()));
-  metrics.tokens.prefix_cache_hits.increment(static_cast<double>(cached_tokens));
+}
+
+void ActiveRequest::add_cached_tokens(std::size_t num_tokens) {
+  cached_tokens_ += num_tokens;
+  const Metrics& metrics = *context_.metrics;
+  metrics.tokens.prompt_cached.increment(static_cast<double>(num_tokens));
+  metrics.tokens.prefix_cache_hits.increment(static_cast<double>(num_tokens));
 }
 
 Status ActiveRequest::add_prompt_logits(ConstMatrixView logits) {

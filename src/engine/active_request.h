@@ -45,8 +45,11 @@ class ActiveRequest {
   const GenerationRequest& request() const { return request_; }
 
   // First scheduled.
-  void admitted(TimePoint now, std::size_t cached_tokens);
+  void admitted(TimePoint now);
   bool was_admitted() const { return first_scheduled_.has_value(); }
+
+  // So many more tokens of the prompt came from the prefix cache.
+  void add_cached_tokens(std::size_t num_tokens);
 
   // Logits [num_rows, vocab_size] of consecutive positions from the prompt's first on, over all
   // steps; ignored where no prompt token follows, or when none were asked for. kInternal on numbers

@@ -273,10 +273,12 @@ ActiveRequest* EngineImpl::find(RequestId id) {
 void EngineImpl::step() {
   const TimePoint start = clock_.now();
   const StepPlan& plan = scheduler_.schedule();
-  for (const AdmittedRequest& admitted : plan.admitted) {
-    find(admitted.id)->admitted(start, admitted.cached_tokens);
+  for (const RequestId id : plan.admitted) {
+    find(id)->admitted(start);
     commands_->leave_queue();
   }
+  for (const PrefixCacheHit& hit : plan.cache_hits)
+    find(hit.id)->add_cached_tokens(hit.num_tokens);
   collect_tasks(plan, runner_.forward(plan, kv_));
   ModelRunner::sample(tasks_, options_.host_threads);
   scheduler_.commit();

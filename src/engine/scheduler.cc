@@ -35,6 +35,8 @@ struct Scheduler::Request {
   bool is_private = false;  // Shares nothing with other requests.
   bool prompt_done = false;
   std::size_t num_prompt_logits = 0;  // Leading prompt positions whose logits have been computed.
+  std::size_t num_prompt_known =
+      0;  // Leading prompt positions once computed or found in the cache.
 };
 
 Scheduler::Scheduler(const SchedulerOptions& options, BlockPool& pool)
@@ -44,8 +46,10 @@ Scheduler::Scheduler(const SchedulerOptions& options, BlockPool& pool)
   HEARTH_CHECK(options.max_num_logit_rows >= options.max_num_seqs);
   running_.reserve(options.max_num_seqs);
   behind_.reserve(options.max_num_seqs);
+  in_flight_.reserve(options.max_num_seqs);
   plan_.sequences.reserve(options.max_num_seqs);
   plan_.admitted.reserve(options.max_num_seqs);
+  plan_.cache_hits.reserve(2 * options.max_num_seqs);
 }
 
 Scheduler::~Scheduler() {
@@ -107,6 +111,7 @@ Scheduler::Sequence* Scheduler::find(const SequenceId& id) {
 const StepPlan& Scheduler::schedule() {
   plan_.sequences.clear();
   plan_.admitted.clear();
+  plan_.cache_hits.clear();
   plan_.num_tokens = plan_.num_logit_rows = plan_.num_preempted = 0;
   free_tokens_ = options_.max_num_batched_tokens;
   free_logit_rows_ = options_.max_num_logit_rows - options_.max_num_seqs;
@@ -162,7 +167,7 @@ void Scheduler::admit_waiting() {
     Request& request = *sequence.request;
     if (request.was_admitted) continue;
     request.was_admitted = true;
-    plan_.admitted.push_back({request.spec.id, sequence.num_computed_tokens});
+    plan_.admitted.push_back(request.spec.id);
   }
 }
 
@@ -185,6 +190,7 @@ bool Scheduler::admit(Sequence& sequence) {
   for (std::size_t idx = 0; idx < needed; ++idx) {
     sequence.block_table.push_back(pool_.allocate().value());
   }
+  note_cache_hit(sequence, 0);
   return true;
 }
 
@@ -200,19 +206,67 @@ void Scheduler::reference_cached_prefix(Sequence& sequence) {
   sequence.num_computed_tokens = sequence.block_table.size() * pool_.block_size();
 }
 
+// Counts what the sequence took from the cache from `first_position` on. A recomputed prompt finds
+// its own blocks there, which saves nothing that was not spent before.
+void Scheduler::note_cache_hit(Sequence& sequence, std::size_t first_position) {
+  Request& request = *sequence.request;
+  if (request.prompt_done) return;
+  const std::size_t known = std::max(first_position, request.num_prompt_known);
+  const std::size_t end = std::min(sequence.num_computed_tokens, request.spec.prompt.size());
+  if (end <= known) return;
+  plan_.cache_hits.push_back({request.spec.id, end - known});
+  request.num_prompt_known = end;
+}
+
 void Scheduler::schedule_prefills() {
   behind_.clear();
+  in_flight_.clear();
   for (Sequence* sequence : running_) {
-    if (sequence->num_granted_tokens == 0) behind_.push_back(sequence);
+    if (sequence->num_granted_tokens > 0) continue;
+    take_cached_blocks(*sequence);
+    behind_.push_back(sequence);
   }
   if (behind_.empty()) return;
-  grant(*behind_.front(), (free_tokens_ + 1) / 2);
+  grant_prefill(*behind_.front(), (free_tokens_ + 1) / 2);
   // Ties go to the older one.
   std::ranges::sort(behind_, {}, [](const Sequence* sequence) {
     return std::pair(sequence->num_uncomputed() - sequence->num_granted_tokens, sequence->id);
   });
   for (Sequence* sequence : behind_)
-    grant(*sequence, free_tokens_);
+    grant_prefill(*sequence, free_tokens_);
+}
+
+// Replaces blocks that the sequence has not begun by ones that others have computed since it was
+// admitted.
+void Scheduler::take_cached_blocks(Sequence& sequence) {
+  const std::size_t block_size = pool_.block_size();
+  const std::size_t first = sequence.num_computed_tokens;
+  if (first % block_size != 0) return;
+  const std::size_t num_blocks = (sequence.tokens.size() - 1) / block_size;
+  extend_hashes(sequence, num_blocks);
+  for (std::size_t idx = first / block_size; idx < num_blocks; ++idx) {
+    const auto block = pool_.find_and_reference(sequence.block_hashes[idx]);
+    if (!block.has_value()) break;
+    pool_.release(std::exchange(sequence.block_table[idx], *block));
+    sequence.num_computed_tokens += block_size;
+  }
+  note_cache_hit(sequence, first);
+}
+
+// A sequence whose next block another one works on in this step gets nothing: it will find that
+// block in the cache.
+void Scheduler::grant_prefill(Sequence& sequence, std::size_t max_tokens) {
+  const std::size_t next_block = sequence.num_computed_tokens / pool_.block_size();
+  const bool has_next = next_block < sequence.block_hashes.size();
+  const bool begins = sequence.num_granted_tokens == 0;
+  if (begins && has_next &&
+      std::ranges::find(in_flight_, sequence.block_hashes[next_block]) != in_flight_.end()) {
+    return;
+  }
+  grant(sequence, max_tokens);
+  if (begins && has_next && sequence.num_granted_tokens > 0) {
+    in_flight_.push_back(sequence.block_hashes[next_block]);
+  }
 }
 
 // Up to max_tokens more for the sequence in this step.
@@ -261,6 +315,9 @@ void Scheduler::commit() {
     sequence->num_computed_tokens += sequence->num_granted_tokens;
     sequence->num_granted_tokens = 0;
     register_full_blocks(*sequence, first);
+    request.num_prompt_known =
+        std::max(request.num_prompt_known,
+                 std::min(sequence->num_computed_tokens, request.spec.prompt.size()));
     request.num_prompt_logits =
         std::max(request.num_prompt_logits,
                  std::min(sequence->num_computed_tokens, request.spec.prompt.size()));

@@ -8,6 +8,7 @@
 //   2. Waiting sequences are admitted in order of arrival while slots and blocks last.
 //   3. What is left goes to sequences further behind: half of it to the oldest, so that nobody
 //      starves, the rest to those closest to their end, so that short prompts pass long ones.
+//      A prefix that several of them share is computed by one while the others wait for it.
 //
 // Blocks for all known tokens are taken at admission; only growth can run out. Then the newest
 // running sequence gives its blocks back and waits again, with its tokens kept: it recomputes them
@@ -79,16 +80,18 @@ struct ScheduledSequence {
   bool caught_up = false;                // Every known token is computed: the next can be chosen.
 };
 
-struct AdmittedRequest {
+// Tokens of a request's prompt that need no computing, beyond those of earlier steps.
+struct PrefixCacheHit {
   RequestId id = 0;
-  std::size_t cached_tokens = 0;  // Of the prompt, found in the prefix cache.
+  std::size_t num_tokens = 0;
 };
 
 struct StepPlan {
   std::vector<ScheduledSequence> sequences;  // Never empty while there is work.
   std::size_t num_tokens = 0;
   std::size_t num_logit_rows = 0;
-  std::vector<AdmittedRequest> admitted;  // For the first time, with this step.
+  std::vector<RequestId> admitted;  // For the first time, with this step.
+  std::vector<PrefixCacheHit> cache_hits;
   std::size_t num_preempted = 0;
 };
 
@@ -141,7 +144,10 @@ class Scheduler {
   void admit_waiting();
   bool admit(Sequence& sequence);
   void reference_cached_prefix(Sequence& sequence);
+  void note_cache_hit(Sequence& sequence, std::size_t first_position);
   void schedule_prefills();
+  void take_cached_blocks(Sequence& sequence);
+  void grant_prefill(Sequence& sequence, std::size_t max_tokens);
   void grant(Sequence& sequence, std::size_t max_tokens);
   void plan_sequence(Sequence& sequence);
 
@@ -166,9 +172,10 @@ class Scheduler {
   std::size_t num_running_requests_ = 0;
 
   StepPlan plan_;
-  std::size_t free_tokens_ = 0;      // Of this step's budget.
-  std::size_t free_logit_rows_ = 0;  // Beyond one per running sequence.
-  std::vector<Sequence*> behind_;    // Scratch of schedule_prefills().
+  std::size_t free_tokens_ = 0;       // Of this step's budget.
+  std::size_t free_logit_rows_ = 0;   // Beyond one per running sequence.
+  std::vector<Sequence*> behind_;     // Scratch of schedule_prefills().
+  std::vector<BlockHash> in_flight_;  // The block that each granted one of them works on.
 };
 
 }  // namespace hearth

@@ -68,6 +68,11 @@ class SchedulerTest : public ::testing::Test {
     return plan;
   }
 
+  static std::size_t cached_tokens(const StepPlan& plan, RequestId id) {
+    const auto found = std::ranges::find(plan.cache_hits, id, &PrefixCacheHit::id);
+    return found == plan.cache_hits.end() ? 0 : found->num_tokens;
+  }
+
   // Tokens of a sequence in the last step it was part of.
   std::size_t num_tokens(RequestId id, std::uint32_t choice = 0) {
     return num_tokens_[{id, choice}];
@@ -75,6 +80,7 @@ class SchedulerTest : public ::testing::Test {
 
   std::vector<std::unique_ptr<Tokens>> prompts_;
   std::map<SequenceId, std::size_t> num_tokens_;
+  std::map<SequenceId, std::size_t> num_answered_;
   std::unique_ptr<BlockPool> pool_;
   std::unique_ptr<Scheduler> scheduler_;
 };
@@ -133,14 +139,65 @@ TEST_F(SchedulerTest, EqualPromptsAreReadInOrderOfArrival) {
 TEST_F(SchedulerTest, AKnownPrefixIsTakenFromTheCacheExceptItsLastToken) {
   make(small_options());
   add(1, counting_tokens(12));
-  EXPECT_EQ(step().admitted[0].cached_tokens, 0u);
+  EXPECT_EQ(cached_tokens(step(), 1), 0u);
   add(2, counting_tokens(12));
-  EXPECT_EQ(step().admitted[0].cached_tokens, 8u);
+  EXPECT_EQ(cached_tokens(step(), 2), 8u);
   EXPECT_EQ(num_tokens(2), 4u);
   scheduler_->cancel(1);
   scheduler_->cancel(2);
   add(3, counting_tokens(14));
-  EXPECT_EQ(step().admitted[0].cached_tokens, 12u);
+  EXPECT_EQ(cached_tokens(step(), 3), 12u);
+}
+
+TEST_F(SchedulerTest, APrefixSharedByNewcomersIsComputedOnce) {
+  make(small_options());
+  Tokens first = counting_tokens(24);
+  Tokens second = first;
+  second.back() = 99;  // Differs in the sixth block.
+  add(1, first);
+  add(2, second);
+  EXPECT_EQ(step().sequences.size(), 1u);
+  EXPECT_EQ(num_tokens(1), 16u);
+  // What there is by then is taken, and the next shared block left to the other again.
+  const StepPlan plan = step();
+  EXPECT_EQ(plan.sequences.size(), 1u);
+  EXPECT_EQ(num_tokens(1), 8u);
+  EXPECT_EQ(cached_tokens(plan, 2), 16u);
+  EXPECT_EQ(cached_tokens(step(), 2), 4u);
+  EXPECT_EQ(num_tokens(2), 4u);
+  scheduler_->cancel(1);
+  scheduler_->cancel(2);
+  EXPECT_EQ(pool_->stats().in_use, 0u);
+}
+
+TEST_F(SchedulerTest, WhoWaitsForASharedPrefixGoesOnWhenTheOtherLeaves) {
+  make(small_options());
+  add(1, counting_tokens(40));
+  add(2, counting_tokens(40));
+  step();
+  scheduler_->cancel(1);
+  const StepPlan plan = step();
+  EXPECT_EQ(cached_tokens(plan, 2), 16u);
+  EXPECT_EQ(num_tokens(2), 16u);
+}
+
+TEST_F(SchedulerTest, ARecomputedPromptIsNoCacheHit) {
+  make(small_options(), 8);
+  add(1, counting_tokens(12), 8);
+  add(2, counting_tokens(12, 100), 8);
+  std::size_t num_preempted = 0;
+  std::size_t num_cached = 0;
+  while (scheduler_->has_work()) {
+    const StepPlan plan = step();
+    num_preempted += plan.num_preempted;
+    num_cached += cached_tokens(plan, 1) + cached_tokens(plan, 2);
+    for (const ScheduledSequence& scheduled : plan.sequences) {
+      if (scheduled.caught_up && ++num_answered_[scheduled.id] == 7)
+        scheduler_->finish(scheduled.id);
+    }
+  }
+  EXPECT_GT(num_preempted, 0u);
+  EXPECT_EQ(num_cached, 0u);
 }
 
 TEST_F(SchedulerTest, WithoutPrefixCacheRequestsShareNothing) {
@@ -150,7 +207,7 @@ TEST_F(SchedulerTest, WithoutPrefixCacheRequestsShareNothing) {
   add(1, counting_tokens(12));
   step();
   add(2, counting_tokens(12));
-  EXPECT_EQ(step().admitted[0].cached_tokens, 0u);
+  EXPECT_EQ(cached_tokens(step(), 2), 0u);
   scheduler_->cancel(1);
   scheduler_->cancel(2);
   EXPECT_EQ(pool_->stats().cached, 0u);
@@ -304,6 +361,7 @@ class Simulation {
     std::size_t num_left = 0;
     bool prompt_logits = false;
     bool prompt_done = false;
+    std::size_t num_cached = 0;
     std::size_t num_prompt_logits = 0;
   };
 
@@ -363,9 +421,15 @@ class Simulation {
     ASSERT_LE(plan.num_logit_rows, options_.max_num_logit_rows);
     ASSERT_LE(plan.sequences.size(), options_.max_num_seqs);
     num_preempted_ += plan.num_preempted;
-    for (const AdmittedRequest& admitted : plan.admitted) {
-      ASSERT_GT(admitted.id, last_admitted_) << "not in order of arrival";
-      last_admitted_ = admitted.id;
+    for (const RequestId id : plan.admitted) {
+      ASSERT_GT(id, last_admitted_) << "not in order of arrival";
+      last_admitted_ = id;
+    }
+    for (const PrefixCacheHit& hit : plan.cache_hits) {
+      Live& live = *live_.at(hit.id);
+      live.num_cached += hit.num_tokens;
+      ASSERT_LT(live.num_cached, live.prompt.size());
+      ASSERT_FALSE(live.prompt_done);
     }
     ASSERT_NO_FATAL_FAILURE(check_streams(plan));
     for (const ScheduledSequence& part : plan.sequences) {
