@@ -106,6 +106,7 @@ class OptionSet {
            std::type_identity_t<Bounds<T>> bounds = {}) {
     const Bounds<std::int64_t> wide{.min = clamp(bounds.min), .max = clamp(bounds.max)};
     std::vector<std::int64_t> defaults;
+    defaults.reserve(target.size());
     for (const T value : target)
       defaults.push_back(clamp(value));
     add_integers(declaration, wide, std::move(defaults),

@@ -1,0 +1,46 @@
+// AVX2 with AVX-VNNI: the byte product in one instruction.
+#include "kernels/peak_loops.h"
+
+#if defined(__x86_64__)
+
+#include <immintrin.h>
+
+namespace hearth {
+namespace {
+
+struct Avx2Vnni {
+  using F = __m256;
+  using I = __m256i;
+  static constexpr std::size_t kFloats = 8;
+
+  static F set1_float(float x) { return _mm256_set1_ps(x); }
+  static I set1_bytes(char x) { return _mm256_set1_epi8(x); }
+  static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  static I multiply_pairs(I a, I b) { return _mm256_maddubs_epi16(a, b); }
+  static I add16(I a, I b) { return _mm256_add_epi16(a, b); }
+  static I add32(I a, I b) { return _mm256_add_epi32(a, b); }
+  static I widen_pairs(I x) { return _mm256_madd_epi16(x, _mm256_set1_epi16(1)); }
+  static I dot(I sum, I a, I b) { return _mm256_dpbusd_avx_epi32(sum, a, b); }
+};
+
+constexpr PeakLoops kLoops = {.fp32 = &peak_fp32<Avx2Vnni>,
+                              .int8 = &peak_int8<Avx2Vnni>,
+                              .int8_in_16 = &peak_int8_in_16<Avx2Vnni>};
+
+}  // namespace
+
+const PeakLoops* avx2_vnni_peak_loops() {
+  return &kLoops;
+}
+
+}  // namespace hearth
+
+#else
+
+namespace hearth {
+const PeakLoops* avx2_vnni_peak_loops() {
+  return nullptr;
+}
+}  // namespace hearth
+
+#endif

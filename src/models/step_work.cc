@@ -1,0 +1,73 @@
+#include "models/step_work.h"
+
+#include <algorithm>
+
+#include "tensor/dtype.h"
+
+namespace hearth {
+namespace {
+
+constexpr std::string_view kEmbedding = "token_embd.weight";
+constexpr std::string_view kOutput = "output.weight";
+constexpr std::uint64_t kKvValueBytes = sizeof(std::uint16_t);
+
+// Positions that rows [first, first + count) of a sequence attend to, added up.
+std::uint64_t attended_positions(std::uint64_t first, std::uint64_t count, std::uint64_t window) {
+  if (window == 0) return count * first + count * (count + 1) / 2;
+  std::uint64_t sum = 0;
+  for (std::uint64_t row = first; row < first + count; ++row)
+    sum += std::min(row + 1, window);
+  return sum;
+}
+
+}  // namespace
+
+StepWork& StepWork::operator+=(const StepWork& other) {
+  weight_bytes += other.weight_bytes;
+  kv_bytes += other.kv_bytes;
+  quantized_macs += other.quantized_macs;
+  float_macs += other.float_macs;
+  return *this;
+}
+
+void StepWorkCounter::Matrices::add(const TensorView& tensor) {
+  bytes += tensor.data.size();
+  (dtype_info(tensor.dtype).block_len > 1 ? quantized_parameters : float_parameters) +=
+      tensor.shape.num_elements();
+}
+
+StepWorkCounter::StepWorkCounter(const ModelFile& file, const ModelConfig& config)
+    : kv_row_values_(2 * config.num_layers * config.kv_width()),
+      attention_macs_(2 * config.num_layers * config.q_width()),
+      sliding_window_(config.sliding_window) {
+  const TensorView* output = file.find_tensor(kOutput);
+  output_.add(output != nullptr ? *output : *file.find_tensor(kEmbedding));
+  for (const TensorView& tensor : file.tensors()) {
+    // Of the embedding a step reads single rows; vectors are neither read nor multiplied much.
+    if (tensor.shape.rank < 2 || tensor.name == kEmbedding || tensor.name == kOutput) continue;
+    layers_.add(tensor);
+  }
+}
+
+StepWork StepWorkCounter::count(const StepRows& rows) const {
+  const std::uint64_t num_rows = rows.num_sequences * rows.rows_per_sequence;
+  const std::uint64_t end = rows.first_position + rows.rows_per_sequence;
+  // The first row of a window looks furthest back.
+  const std::uint64_t kept =
+      sliding_window_ == 0
+          ? end
+          : std::min<std::uint64_t>(end, sliding_window_ - 1 + rows.rows_per_sequence);
+  const std::uint64_t logits = rows.num_logit_rows;
+  StepWork work;
+  work.weight_bytes = layers_.bytes + (logits > 0 ? output_.bytes : 0);
+  work.kv_bytes = rows.num_sequences * kept * kv_row_values_ * kKvValueBytes;
+  work.quantized_macs =
+      layers_.quantized_parameters * num_rows + output_.quantized_parameters * logits;
+  work.float_macs =
+      layers_.float_parameters * num_rows + output_.float_parameters * logits +
+      attention_macs_ * rows.num_sequences *
+          attended_positions(rows.first_position, rows.rows_per_sequence, sliding_window_);
+  return work;
+}
+
+}  // namespace hearth

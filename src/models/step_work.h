@@ -1,0 +1,57 @@
+// What a step of a model must read and multiply at the very least: the yardstick for how well a
+// machine is used.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "formats/model_file.h"
+#include "models/model_config.h"
+
+namespace hearth {
+
+// Sequences of one shape, computed in one step.
+struct StepRows {
+  std::size_t num_sequences = 1;
+  std::size_t first_position = 0;     // Of every sequence: what its cache holds before the step.
+  std::size_t rows_per_sequence = 1;  // Tokens computed.
+  std::size_t num_logit_rows = 1;     // Of the whole step.
+};
+
+// Of one step, or of several added up.
+struct StepWork {
+  std::uint64_t weight_bytes = 0;    // As in the file, each matrix once.
+  std::uint64_t kv_bytes = 0;        // Each sequence's attended positions once.
+  std::uint64_t quantized_macs = 0;  // Multiply-adds with weights of a block format.
+  std::uint64_t float_macs = 0;      // With weights of a float format, and those of attention.
+
+  std::uint64_t bytes() const { return weight_bytes + kv_bytes; }
+  std::uint64_t macs() const { return quantized_macs + float_macs; }
+  StepWork& operator+=(const StepWork& other);
+};
+
+// Counts by the file's own tensors, so that mixtures of formats come out right. Immutable.
+class StepWorkCounter {
+ public:
+  // `file` is one that Model::load() accepts with `config`. Borrows nothing after construction.
+  StepWorkCounter(const ModelFile& file, const ModelConfig& config);
+
+  StepWork count(const StepRows& rows) const;
+
+ private:
+  // Matrices of one use, by kind of their numbers.
+  struct Matrices {
+    std::uint64_t bytes = 0;
+    std::uint64_t quantized_parameters = 0;
+    std::uint64_t float_parameters = 0;
+    void add(const TensorView& tensor);
+  };
+
+  Matrices layers_;               // Multiplied with every row.
+  Matrices output_;               // Multiplied with the rows whose logits are wanted.
+  std::uint64_t kv_row_values_;   // Keys and values of one position, over all layers.
+  std::uint64_t attention_macs_;  // Per row and attended position, over all layers.
+  std::size_t sliding_window_;
+};
+
+}  // namespace hearth
