@@ -48,6 +48,11 @@ void ModelFlags::declare_concurrency(OptionSet& options) {
                        "answers smoother while a long prompt comes in.",
                .advanced = true},
               {.min = 1, .max = 65536});
+  options.add(engine.target_step_time,
+              {.name = "target-step-time",
+               .help = "How long running answers may pause while prompts of others are read: steps "
+                       "are kept about so short. 0: no bound.",
+               .advanced = true});
   options.add(
       engine.block_size,
       {.name = "block-size", .help = "Tokens per block of key/value memory.", .advanced = true},

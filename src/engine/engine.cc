@@ -15,6 +15,7 @@
 #include "engine/model_runner.h"
 #include "engine/request_channel.h"
 #include "engine/scheduler.h"
+#include "engine/step_pacer.h"
 #include "kv/block_pool.h"
 #include "kv/kv_storage.h"
 #include "sampling/sampler.h"
@@ -116,6 +117,7 @@ class EngineImpl final : public Engine {
   KvStorage kv_;
   BlockPool pool_;
   Scheduler scheduler_;  // Its check_fits() is for every thread.
+  StepPacer pacer_;
   std::unordered_map<RequestId, std::unique_ptr<ActiveRequest>> active_;
   std::vector<std::unique_ptr<ActiveRequest>> ended_;  // Their last events are not delivered yet.
   std::vector<Command> inbox_;
@@ -155,7 +157,8 @@ EngineImpl::EngineImpl(EngineParts parts, const Clock& clock)
       runner_(std::move(parts.runner)),
       kv_(std::move(parts.kv)),
       pool_(kv_.shape().num_blocks, kv_.shape().block_size),
-      scheduler_(scheduler_options(options_), pool_) {
+      scheduler_(scheduler_options(options_), pool_),
+      pacer_(options_.target_step_time) {
   tasks_.reserve(options_.max_num_seqs);
   stepped_.reserve(options_.max_num_seqs);
   const MemoryMetrics& memory = metrics_.memory;
@@ -272,7 +275,7 @@ ActiveRequest* EngineImpl::find(RequestId id) {
 
 void EngineImpl::step() {
   const TimePoint start = clock_.now();
-  const StepPlan& plan = scheduler_.schedule();
+  const StepPlan& plan = scheduler_.schedule(pacer_.max_tokens());
   for (const RequestId id : plan.admitted) {
     find(id)->admitted(start);
     commands_->leave_queue();
@@ -285,6 +288,7 @@ void EngineImpl::step() {
   const TimePoint now = clock_.now();
   accept_results(plan, now);
   commands_->note_step();
+  pacer_.note(plan.num_tokens, now - start);
 
   const EngineMetrics& metrics = metrics_.engine;
   metrics.step_tokens.observe(static_cast<double>(plan.num_tokens));

@@ -28,6 +28,9 @@ struct EngineOptions {
   // Token budget of one step, at least max_num_seqs. Large: prompts are read faster. Small: running
   // streams wait less for other people's prompts.
   std::size_t max_num_batched_tokens = 512;
+  // What a step may take while answers run: their pause when others' prompts are read. Zero: any
+  // time.
+  std::chrono::milliseconds target_step_time{100};
   std::size_t max_queued_requests = 256;  // Waiting beyond this are refused.
   std::size_t block_size = 16;
   std::size_t kv_cache_bytes = 0;  // 0: chosen from the memory budget (see memory_budget.h).

@@ -108,7 +108,7 @@ Scheduler::Sequence* Scheduler::find(const SequenceId& id) {
   return sequence.state == SequenceState::kFinished ? nullptr : &sequence;
 }
 
-const StepPlan& Scheduler::schedule() {
+const StepPlan& Scheduler::schedule(std::size_t max_tokens) {
   plan_.sequences.clear();
   plan_.admitted.clear();
   plan_.cache_hits.clear();
@@ -117,6 +117,10 @@ const StepPlan& Scheduler::schedule() {
   free_logit_rows_ = options_.max_num_logit_rows - options_.max_num_seqs;
 
   schedule_decodes();
+  if (const std::size_t used = options_.max_num_batched_tokens - free_tokens_; used > 0) {
+    free_tokens_ = std::min(free_tokens_,
+                            std::max(max_tokens - std::min(max_tokens, used), kMinPrefillTokens));
+  }
   // Blocks that a preemption freed belong to the older sequences it was made for.
   if (plan_.num_preempted == 0) admit_waiting();
   schedule_prefills();

@@ -28,6 +28,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <memory>
 #include <span>
 #include <unordered_map>
@@ -110,8 +111,11 @@ class Scheduler {
   // Queues a request that fits.
   void add(const SchedulerRequest& spec);
 
-  // The next step. Every plan must be computed and committed before the next is made.
-  const StepPlan& schedule();
+  // The next step. Every plan must be computed and committed before the next is made. Beside
+  // running streams, prompts get what is left of `max_tokens`, but at least kMinPrefillTokens;
+  // without any the whole budget.
+  static constexpr std::size_t kMinPrefillTokens = 32;
+  const StepPlan& schedule(std::size_t max_tokens = std::numeric_limits<std::size_t>::max());
   // The planned tokens have been computed and stored.
   void commit();
   // The next token of a sequence that has caught up. It must stay within max_model_len.

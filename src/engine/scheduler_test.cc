@@ -54,8 +54,8 @@ class SchedulerTest : public ::testing::Test {
   }
 
   // A step in which every sequence that caught up gets a token.
-  StepPlan step() {
-    StepPlan plan = scheduler_->schedule();
+  StepPlan step(std::size_t max_tokens = std::numeric_limits<std::size_t>::max()) {
+    StepPlan plan = scheduler_->schedule(max_tokens);
     for (ScheduledSequence& scheduled : plan.sequences) {
       num_tokens_[scheduled.id] = scheduled.tokens.size();
       scheduled.tokens = {};
@@ -111,6 +111,20 @@ TEST_F(SchedulerTest, RunningStreamsGetTheirTokenBesideALongPrompt) {
     EXPECT_EQ(num_tokens(3), 14u);
     EXPECT_EQ(plan.num_tokens, 16u);
   }
+}
+
+TEST_F(SchedulerTest, BesideStreamsPromptsGetWhatIsLeftOfTheGivenTokens) {
+  SchedulerOptions options = small_options();
+  options.max_model_len = 400;
+  options.max_num_batched_tokens = 100;
+  make(options, 200);
+  add(1, counting_tokens(90), 20);
+  EXPECT_EQ(step(50).num_tokens, 90u) << "alone a prompt gets the whole budget";
+  add(2, counting_tokens(300, 1000), 4);
+  EXPECT_EQ(step(50).num_tokens, 50u);
+  EXPECT_EQ(num_tokens(1), 1u);
+  EXPECT_EQ(step(5).num_tokens, 1 + Scheduler::kMinPrefillTokens);
+  EXPECT_EQ(step().num_tokens, 100u);
 }
 
 TEST_F(SchedulerTest, ShortPromptsPassALongOneThatKeepsHalfTheBudget) {
