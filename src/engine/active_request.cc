@@ -55,7 +55,8 @@ SchedulerRequest ActiveRequest::scheduler_request() const {
           .prompt = request_.prompt,
           .num_choices = request_.num_choices,
           .max_tokens = max_tokens_,
-          .prompt_logits = request_.prompt_logprobs};
+          .prompt_logits = request_.prompt_logprobs,
+          .priority = request_.priority};
 }
 
 void ActiveRequest::admitted(TimePoint now) {

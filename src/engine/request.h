@@ -26,6 +26,7 @@ struct GenerationRequest {
   std::optional<std::uint32_t>
       top_logprobs;              // Set: logprobs of chosen tokens and that many others.
   bool prompt_logprobs = false;  // The same for prompt tokens (switches the cache off).
+  std::int32_t priority = 0;     // Lower ones are served first; equal ones in order of arrival.
   std::chrono::steady_clock::time_point arrival{};  // When the front end first saw it.
 };
 

@@ -1,6 +1,7 @@
 #include "engine/scheduler.h"
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 namespace hearth {
@@ -23,6 +24,7 @@ struct Scheduler::Sequence {
   std::vector<BlockHash> block_hashes;  // Of the leading full blocks, as far as they were needed.
 
   std::size_t num_uncomputed() const { return tokens.size() - num_computed_tokens; }
+  auto order() const;
 };
 
 struct Scheduler::Request {
@@ -38,6 +40,10 @@ struct Scheduler::Request {
   std::size_t num_prompt_known =
       0;  // Leading prompt positions once computed or found in the cache.
 };
+
+auto Scheduler::Sequence::order() const {
+  return std::pair(request->spec.priority, id);
+}
 
 Scheduler::Scheduler(const SchedulerOptions& options, BlockPool& pool)
     : options_(options), pool_(pool), hasher_(options.hash_key), total_blocks_(pool.stats().total) {
@@ -121,7 +127,7 @@ const StepPlan& Scheduler::schedule(std::size_t max_tokens) {
     free_tokens_ = std::min(free_tokens_,
                             std::max(max_tokens - std::min(max_tokens, used), kMinPrefillTokens));
   }
-  // Blocks that a preemption freed belong to the older sequences it was made for.
+  // Blocks that a preemption freed belong to the earlier sequences it was made for.
   if (plan_.num_preempted == 0) admit_waiting();
   schedule_prefills();
   for (Sequence* sequence : running_) {
@@ -147,9 +153,9 @@ bool Scheduler::grow(Sequence& sequence) {
       sequence.block_table.push_back(*block);
       continue;
     }
-    Sequence& newest = *running_.back();
-    preempt(newest);
-    if (&newest == &sequence) return false;
+    Sequence& last = *running_.back();
+    preempt(last);
+    if (&last == &sequence) return false;
   }
   return true;
 }
@@ -232,9 +238,9 @@ void Scheduler::schedule_prefills() {
   }
   if (behind_.empty()) return;
   grant_prefill(*behind_.front(), (free_tokens_ + 1) / 2);
-  // Ties go to the older one.
   std::ranges::sort(behind_, {}, [](const Sequence* sequence) {
-    return std::pair(sequence->num_uncomputed() - sequence->num_granted_tokens, sequence->id);
+    return std::tuple(sequence->request->spec.priority,
+                      sequence->num_uncomputed() - sequence->num_granted_tokens, sequence->id);
   });
   for (Sequence* sequence : behind_)
     grant_prefill(*sequence, free_tokens_);
@@ -392,15 +398,15 @@ void Scheduler::discard(RequestId id) {
 
 void Scheduler::start_waiting(Sequence& sequence) {
   sequence.state = SequenceState::kWaiting;
-  const auto place = std::ranges::upper_bound(waiting_, sequence.id, {},
-                                              [](const Sequence* other) { return other->id; });
+  const auto place = std::ranges::upper_bound(waiting_, sequence.order(), {},
+                                              [](const Sequence* other) { return other->order(); });
   waiting_.insert(place, &sequence);
 }
 
 void Scheduler::start_running(Sequence& sequence) {
   sequence.state = SequenceState::kRunning;
-  const auto place = std::ranges::upper_bound(running_, sequence.id, {},
-                                              [](const Sequence* other) { return other->id; });
+  const auto place = std::ranges::upper_bound(running_, sequence.order(), {},
+                                              [](const Sequence* other) { return other->order(); });
   running_.insert(place, &sequence);
   if (sequence.request->num_running++ == 0) ++num_running_requests_;
 }

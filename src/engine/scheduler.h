@@ -4,15 +4,18 @@
 // There are no prefill and decode phases. A sequence (one choice of one request) has num_tokens
 // known and num_computed_tokens behind it, and each step spends a token budget on catching up:
 //
-//   1. Sequences one token behind (running streams) get it first, oldest first.
-//   2. Waiting sequences are admitted in order of arrival while slots and blocks last.
-//   3. What is left goes to sequences further behind: half of it to the oldest, so that nobody
-//      starves, the rest to those closest to their end, so that short prompts pass long ones.
+// Requests are in order of priority, and of arrival where that is equal:
+//
+//   1. Sequences one token behind (running streams) get it first.
+//   2. Waiting sequences are admitted while slots and blocks last.
+//   3. What is left goes to sequences further behind: half of it to the first, so that nobody
+//      starves, the rest to those of its priority closest to their end, so that short prompts pass
+//      long ones, then to the next priority.
 //      A prefix that several of them share is computed by one while the others wait for it.
 //
-// Blocks for all known tokens are taken at admission; only growth can run out. Then the newest
+// Blocks for all known tokens are taken at admission; only growth can run out. Then the last
 // running sequence gives its blocks back and waits again, with its tokens kept: it recomputes them
-// later. The oldest running sequence is therefore never stopped, and no schedule is without
+// later. The first running sequence is therefore never stopped, and no schedule is without
 // progress.
 //
 // Equal prefixes share blocks through the pool's content names. When the cache is off, or a request
@@ -63,11 +66,12 @@ struct SequenceLimits {
 };
 
 struct SchedulerRequest {
-  RequestId id = 0;                      // Larger than all before.
-  std::span<const std::int32_t> prompt;  // At least one token; outlives the request.
+  RequestId id = 0;                           // Larger than all before.
+  std::span<const std::int32_t> prompt = {};  // At least one token; outlives the request.
   std::uint32_t num_choices = 1;
   std::size_t max_tokens = 0;
   bool prompt_logits = false;  // The logits of every prompt position are wanted.
+  std::int32_t priority = 0;   // Lower ones come first.
 };
 
 // One sequence's part of a step. The spans are valid until commit(), the rest until schedule().
@@ -171,8 +175,8 @@ class Scheduler {
   std::size_t total_blocks_;
 
   std::unordered_map<RequestId, std::unique_ptr<Request>> requests_;
-  std::vector<Sequence*> running_;  // Oldest first.
-  std::deque<Sequence*> waiting_;   // Oldest first.
+  std::vector<Sequence*> running_;  // In order.
+  std::deque<Sequence*> waiting_;   // In order.
   std::size_t num_running_requests_ = 0;
 
   StepPlan plan_;

@@ -45,12 +45,17 @@ class SchedulerTest : public ::testing::Test {
 
   void add(RequestId id, Tokens prompt, std::size_t max_tokens = 8, std::uint32_t choices = 1,
            bool prompt_logits = false) {
+    add({.id = id,
+         .num_choices = choices,
+         .max_tokens = max_tokens,
+         .prompt_logits = prompt_logits},
+        std::move(prompt));
+  }
+
+  void add(SchedulerRequest request, Tokens prompt) {
     prompts_.push_back(std::make_unique<Tokens>(std::move(prompt)));
-    scheduler_->add({.id = id,
-                     .prompt = *prompts_.back(),
-                     .num_choices = choices,
-                     .max_tokens = max_tokens,
-                     .prompt_logits = prompt_logits});
+    request.prompt = *prompts_.back();
+    scheduler_->add(request);
   }
 
   // A step in which every sequence that caught up gets a token.
@@ -138,6 +143,25 @@ TEST_F(SchedulerTest, ShortPromptsPassALongOneThatKeepsHalfTheBudget) {
   EXPECT_EQ(num_tokens(3), 6u);
   EXPECT_EQ(num_tokens(2), 2u);
   EXPECT_TRUE(part_of(plan, {3, 0})->caught_up);
+}
+
+TEST_F(SchedulerTest, PrioritiesComeBeforeTheOrderOfArrival) {
+  SchedulerOptions options = small_options();
+  options.max_num_seqs = 2;
+  make(options, 9);  // For 36 tokens.
+  add(1, counting_tokens(4), 20);
+  add({.id = 2, .max_tokens = 20, .priority = 1}, counting_tokens(4, 100));
+  step();
+  add(3, counting_tokens(4, 200), 20);
+  add({.id = 4, .max_tokens = 20, .priority = -1}, counting_tokens(4, 300));
+  scheduler_->finish({1, 0});
+  EXPECT_EQ(step().admitted, std::vector<RequestId>{4});
+  // Blocks run out: the one of the lowest priority gives way, though it is the oldest.
+  while (scheduler_->num_running_requests() == 2)
+    step();
+  EXPECT_EQ(num_tokens(4), 1u);
+  scheduler_->finish({4, 0});
+  EXPECT_EQ(step().admitted, std::vector<RequestId>{3});
 }
 
 TEST_F(SchedulerTest, EqualPromptsAreReadInOrderOfArrival) {
@@ -374,6 +398,7 @@ class Simulation {
     std::vector<Choice> choices;
     std::size_t num_left = 0;
     bool prompt_logits = false;
+    std::int32_t priority = 0;
     bool prompt_done = false;
     std::size_t num_cached = 0;
     std::size_t num_prompt_logits = 0;
@@ -389,6 +414,7 @@ class Simulation {
     live->prompt = counting_tokens(prompt_len, start);
     if (pick(2) == 0) live->prompt[pick(prompt_len)] = 99;
     live->prompt_logits = pick(5) == 0;
+    if (pick(4) == 0) live->priority = static_cast<std::int32_t>(pick(3)) - 1;
     const std::size_t max_tokens = 1 + pick(40);
     live->choices.resize(1 + pick(3));
     live->num_left = live->choices.size();
@@ -400,7 +426,8 @@ class Simulation {
                      .prompt = live->prompt,
                      .num_choices = static_cast<std::uint32_t>(live->choices.size()),
                      .max_tokens = max_tokens,
-                     .prompt_logits = live->prompt_logits});
+                     .prompt_logits = live->prompt_logits,
+                     .priority = live->priority});
     live_.emplace(id, std::move(live));
   }
 
@@ -436,8 +463,9 @@ class Simulation {
     ASSERT_LE(plan.sequences.size(), options_.max_num_seqs);
     num_preempted_ += plan.num_preempted;
     for (const RequestId id : plan.admitted) {
-      ASSERT_GT(id, last_admitted_) << "not in order of arrival";
-      last_admitted_ = id;
+      RequestId& last = last_admitted_[live_.at(id)->priority];
+      ASSERT_GT(id, last) << "not in order of arrival";
+      last = id;
     }
     for (const PrefixCacheHit& hit : plan.cache_hits) {
       Live& live = *live_.at(hit.id);
@@ -458,10 +486,14 @@ class Simulation {
       next_token(id);
   }
 
-  // Who was one token behind gets exactly that, except the newest ones when blocks ran out.
+  // Who was one token behind gets exactly that, except the last ones when blocks ran out.
   void check_streams(const StepPlan& plan) {
     std::size_t num_missing = 0;
-    for (const auto& [id, live] : live_) {
+    std::map<std::pair<std::int32_t, RequestId>, Live*> ordered;
+    for (const auto& [id, live] : live_)
+      ordered[{live->priority, id}] = live.get();
+    for (const auto& [order, live] : ordered) {
+      const RequestId id = order.second;
       for (std::uint32_t idx = 0; idx < live->choices.size(); ++idx) {
         Choice& choice = live->choices[idx];
         if (!choice.is_streaming || choice.is_finished) continue;
@@ -471,7 +503,7 @@ class Simulation {
           choice.is_streaming = false;
           continue;
         }
-        ASSERT_EQ(num_missing, 0u) << "an older stream than this one was stopped";
+        ASSERT_EQ(num_missing, 0u) << "an earlier stream than this one was stopped";
         ASSERT_EQ(part->tokens.size(), 1u);
       }
     }
@@ -532,7 +564,7 @@ class Simulation {
   std::unique_ptr<Scheduler> scheduler_;
   Tokens memory_;  // [num_blocks * kBlockSize]
   std::map<RequestId, std::unique_ptr<Live>> live_;
-  RequestId last_admitted_ = 0;
+  std::map<std::int32_t, RequestId> last_admitted_;  // By priority.
   std::size_t num_preempted_ = 0;
 };
 

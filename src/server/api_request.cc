@@ -151,6 +151,7 @@ ApiResult<GenerationParams> read_params(const Fields& fields, std::size_t vocab_
   params.num_choices = clamp_to_uint32(fields.integer("n"));
   params.min_tokens = clamp_to_uint32(fields.integer("min_tokens"));
   params.ignore_eos = fields.boolean("ignore_eos");
+  params.priority = static_cast<std::int32_t>(fields.integer("priority"));
   params.include_stop = fields.boolean("include_stop_str_in_output");
   if (auto error = read_logit_bias(fields, vocab_size, params.sampling)) {
     return std::unexpected(*std::move(error));

@@ -25,6 +25,7 @@ struct GenerationParams {
   std::optional<std::uint32_t> max_tokens;  // Unset: to the end of the context.
   std::uint32_t min_tokens = 0;
   bool ignore_eos = false;
+  std::int32_t priority = 0;  // Lower ones are served first.
   std::vector<TokenId> stop_token_ids;
   std::vector<std::string> stop;
   bool include_stop = false;

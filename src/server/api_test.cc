@@ -144,7 +144,8 @@ TEST_F(ApiGeneration, PassesParametersToTheEngine) {
   ASSERT_EQ(chat(chat_with(R"("max_completion_tokens":7,"temperature":0.5,"top_p":0.25,"top_k":9,)"
                            R"("min_p":0.125,"frequency_penalty":1,"presence_penalty":-1,"n":3,)"
                            R"("repetition_penalty":1.5,"seed":-5,"logit_bias":{"7":-100},)"
-                           R"("min_tokens":2,"ignore_eos":true,"stop_token_ids":[5])"))
+                           R"("min_tokens":2,"ignore_eos":true,"stop_token_ids":[5],)"
+                           R"("priority":-2)"))
                 .status,
             200);
   const GenerationRequest& request = engine.request()->request();
@@ -152,6 +153,7 @@ TEST_F(ApiGeneration, PassesParametersToTheEngine) {
   EXPECT_EQ(request.num_choices, 3u);
   EXPECT_EQ(request.min_tokens, 2u);
   EXPECT_TRUE(request.ignore_eos);
+  EXPECT_EQ(request.priority, -2);
   EXPECT_EQ(request.stop_token_ids, std::vector<std::int32_t>{5});
   EXPECT_EQ(request.sampling.temperature, 0.5f);
   EXPECT_EQ(request.sampling.top_p, 0.25f);

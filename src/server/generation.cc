@@ -81,6 +81,7 @@ GenerationRequest Generation::engine_request(std::size_t prompt_idx) const {
   request.max_tokens = std::min(params.max_tokens.value_or(longest), longest);
   request.min_tokens = params.min_tokens;
   request.ignore_eos = params.ignore_eos;
+  request.priority = params.priority;
   request.stop_token_ids = params.stop_token_ids;
   request.top_logprobs = params.top_logprobs;
   request.prompt_logprobs = job_.echo && params.top_logprobs.has_value();

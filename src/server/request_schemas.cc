@@ -95,6 +95,9 @@ constexpr auto kGenerationFields = std::to_array<Field>({
              "Keep the stop string in the answer."),
     bounded(honoured("min_tokens", kInteger, "0", "No end-of-answer token before."), 0, kUnbounded),
     honoured("ignore_eos", kBoolean, "false", "Go on to max_tokens whatever the model wants."),
+    bounded(honoured("priority", kInteger, "0",
+                     "Requests with a lower one are served first; equal ones in order of arrival."),
+            -kMaxPriority, kMaxPriority),
 });
 
 // Known to other servers. What would change the answer is refused rather than overlooked.
@@ -106,7 +109,6 @@ constexpr auto kForeignFields = std::to_array<Field>({
     ignored("safety_identifier", "End-user label."),
     ignored("prompt_cache_key", "Cache hint; the prefix cache needs none."),
     ignored("prompt_cache_retention", "Cache hint; the prefix cache needs none."),
-    ignored("priority", "Scheduling hint; requests are served in order of arrival."),
     ignored("spaces_between_special_tokens", "Only matters where special tokens are shown."),
     refused("skip_special_tokens", "[true]", "Show special tokens in the answer."),
     refused("use_beam_search", "[false]", "Beam search."),
