@@ -33,6 +33,8 @@ std::unique_ptr<Command> make_inspect_command();
 std::unique_ptr<Command> make_tokenize_command();
 std::unique_ptr<Command> make_template_command();
 std::unique_ptr<Command> make_bench_model_command();
+std::unique_ptr<Command> make_bench_serve_command();
+std::unique_ptr<Command> make_bench_report_command();
 std::unique_ptr<Command> make_version_command();
 
 // Every command, in the order of the overview.

@@ -9,7 +9,7 @@ from hearth_e2e import (BINARY, EXIT_FAILURE, EXIT_USAGE, MODEL, ROOT, HearthTes
                         hearth)
 
 VOCABULARY = ROOT / "tests" / "golden" / "tokenizer" / "small_bpe.gguf"
-COMMANDS = ["serve", "run", "inspect", "tokenize", "template", "version"]
+COMMANDS = ["serve", "run", "inspect", "tokenize", "template", "bench", "version"]
 
 
 class Help(HearthTest):

@@ -270,8 +270,10 @@ def check_ladder(source):
 LIBRARY_BORDERS = [
     (r".*(mmintrin|x86intrin|immintrin|cpuid|arm_neon|arm_acle|arm_sve)\.h|hwy/.*|simde/.*",
      r"src/kernels/.*|bench/.*", "SIMD stays in src/kernels"),
-    (r"boost/(beast|asio)(/|\.hpp).*", r"src/server/http_server.*", "use src/server/http_server.h"),
+    (r"boost/(beast|asio)(/|\.hpp).*", r"src/(server/http_server|loadgen/(http_client|load_generator)).*",
+     "use src/server/http_server.h or src/loadgen/load_generator.h"),
     (r"boost/.*", r"src/server/.*", "Boost stays in src/server"),
+    (r"cairo(-svg)?\.h", r"src/loadgen/canvas\.cc", "use src/loadgen/canvas.h"),
     (r"nlohmann/.*", r"src/base/json\.cc", "use base/json.h"),
     (r"yaml-cpp/.*", r"src/base/config_file\.cc", "use base/config_file.h"),
     (r"spdlog/.*", r"src/base/log\.cc", "use base/log.h"),
