@@ -129,6 +129,12 @@ class BenchServeCommand final : public Command {
     if (has_repeats(bench_.concurrency) || has_repeats(bench_.rates)) {
       return Status(StatusCode::kInvalidArgument, "a level is given twice");
     }
+    const std::size_t most = std::ranges::max(bench_.concurrency);
+    if (bench_.rates.empty() && most > bench_.num_requests) {
+      return make_status(StatusCode::kInvalidArgument,
+                         "--concurrency {} needs at least as many --requests, not {}", most,
+                         bench_.num_requests);
+    }
     if (bench_.shared_prefix_tokens > bench_.prompt_tokens) {
       return make_status(StatusCode::kInvalidArgument,
                          "--shared-prefix-tokens {} is more than --prompt-tokens {}",

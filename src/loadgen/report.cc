@@ -36,6 +36,12 @@ std::string x_label(LoadKind kind) {
   return kind == LoadKind::kConcurrency ? "Concurrent requests" : "Requests per second (offered)";
 }
 
+bool has_levels(const BenchRun& run, LoadKind kind) {
+  return std::ranges::any_of(run.levels, [&](const LevelSummary& level) {
+    return level.kind == kind && level.successful > 0;
+  });
+}
+
 // One point per level of `kind` that has a successful request.
 template <typename Value>
 PlotSeries series_of(const BenchRun& run, LoadKind kind, Value value) {
@@ -55,6 +61,7 @@ Plot throughput_plot(std::span<const BenchRun> runs, LoadKind kind) {
             .x_label = x_label(kind),
             .series = {}};
   for (std::size_t i = 0; i < runs.size(); ++i) {
+    if (!has_levels(runs[i], kind)) continue;
     PlotSeries series = series_of(
         runs[i], kind, [](const LevelSummary& level) { return level.output_tokens_per_s; });
     series.label = runs[i].label;
@@ -74,6 +81,7 @@ Plot latency_plot(std::span<const BenchRun> runs, LoadKind kind, const LatencyPl
             .series = {}};
   double max = 0.0;
   for (std::size_t i = 0; i < runs.size(); ++i) {
+    if (!has_levels(runs[i], kind)) continue;
     for (std::size_t q = 0; q < num_quantiles; ++q) {
       PlotSeries series = series_of(runs[i], kind, [&](const LevelSummary& level) {
         return level.*what.values.*kQuantiles[q].value;
@@ -94,14 +102,6 @@ Plot latency_plot(std::span<const BenchRun> runs, LoadKind kind, const LatencyPl
       point.y /= 1000.0;
   }
   return plot;
-}
-
-bool has_levels(std::span<const BenchRun> runs, LoadKind kind) {
-  return std::ranges::any_of(runs, [&](const BenchRun& run) {
-    return std::ranges::any_of(run.levels, [&](const LevelSummary& level) {
-      return level.kind == kind && level.successful > 0;
-    });
-  });
 }
 
 std::string escaped(std::string_view text) {
@@ -261,7 +261,8 @@ std::string settings_table(const BenchRun& run) {
 std::vector<NamedPlot> make_plots(std::span<const BenchRun> runs) {
   std::vector<NamedPlot> plots;
   for (const LoadKind kind : {LoadKind::kConcurrency, LoadKind::kRate}) {
-    if (!has_levels(runs, kind)) continue;
+    if (std::ranges::none_of(runs, [&](const auto& run) { return has_levels(run, kind); }))
+      continue;
     plots.push_back({fmt::format("throughput-{}", kind_name(kind)), throughput_plot(runs, kind)});
     for (const LatencyPlot& what : kLatencyPlots) {
       plots.push_back(

@@ -133,6 +133,18 @@ TEST(Plots, LongTimesAreInSeconds) {
   EXPECT_EQ(plots[1].plot.y_label, "milliseconds");
 }
 
+TEST(Plots, RunsWithoutLevelsOfAKindAreNotInItsLegend) {
+  std::vector<BenchRun> runs = {make_run("a"), make_run("b")};
+  for (LevelSummary& level : runs[0].levels)
+    level.kind = LoadKind::kRate;
+  const auto plots = make_plots(runs);
+  ASSERT_EQ(plots.size(), 8u);
+  ASSERT_EQ(plots[0].plot.series.size(), 1u);
+  EXPECT_EQ(plots[0].plot.series[0].label, "b");
+  EXPECT_EQ(plots[0].plot.series[0].color, 1u) << "a run has one color in all plots";
+  EXPECT_EQ(plots[4].plot.series[0].label, "a");
+}
+
 TEST(Plots, LevelsWithoutSuccessHaveNoPoint) {
   BenchRun run = make_run("a");
   for (LevelSummary& level : run.levels)

@@ -114,6 +114,8 @@ class BenchServe(HearthTest):
         self.assertIn("TLS", refused(EXIT_USAGE, "--target=https://localhost"))
         self.assertIn("given twice", refused(EXIT_USAGE, "--target", self.target,
                                              "--concurrency=1,1"))
+        self.assertIn("--concurrency 8", refused(EXIT_USAGE, "--target", self.target,
+                                                 "--concurrency=8", "--requests=7"))
         self.assertIn("Connection refused", refused(EXIT_FAILURE, "--target=http://127.0.0.1:1"))
         self.assertIn("status 404", refused(EXIT_FAILURE, "--target", self.target + "/wrong"))
         text = refused(EXIT_FAILURE, "--target", self.target, "--model=other")
