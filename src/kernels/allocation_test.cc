@@ -26,7 +26,12 @@ TEST(AllocationTest, AStepAllocatesNothingOnceReserved) {
   constexpr std::size_t kNumBlocks = 40;
   std::vector<std::uint16_t> keys(kNumBlocks * 64 * 16);
   std::vector<std::uint16_t> values(keys.size());
-  const KvLayerView cache = {keys.data(), values.data(), 64 * 16, 32 * 16, 16};
+  const KvLayerView cache = {.k = reinterpret_cast<std::byte*>(keys.data()),
+                             .v = reinterpret_cast<std::byte*>(values.data()),
+                             .block_stride = 2 * 64 * 16,
+                             .head_stride = 2 * 32 * 16,
+                             .block_size = 16,
+                             .region_blocks = kNumBlocks};
   std::vector<std::int32_t> blocks(kNumBlocks);
   for (std::size_t i = 0; i < kNumBlocks; ++i)
     blocks[i] = static_cast<std::int32_t>(i);

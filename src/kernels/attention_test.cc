@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <utility>
 #include <vector>
 
 #include "kernels/kernel_test_util.h"
@@ -18,20 +19,29 @@ struct Case {
   float softcap = 0.0f;
   std::size_t sliding_window = 0;
   std::size_t num_positions = 0;
+  DType dtype = DType::kF16;
 };
 
-// A cache of one sequence whose blocks lie in no particular order, in memory full of NaN.
+// A cache of one sequence whose blocks lie in no particular order, in memory full of NaN: in
+// regions of three blocks, keys and values of each beside those of another layer.
 class Cache {
  public:
   Cache(const Case& c, std::uint32_t seed) : case_(c) {
-    const std::size_t head = c.heads.head_dim * c.block_size;
     const std::size_t num_blocks = (c.num_positions + c.block_size - 1) / c.block_size;
-    k_.assign((num_blocks + 1) * head * c.heads.num_kv_heads, kNan);
-    v_ = k_;
+    view_.dtype = c.dtype;
+    view_.block_size = c.block_size;
+    view_.head_stride = kv_head_bytes(c.dtype, c.heads.head_dim, c.block_size);
+    view_.block_stride = view_.head_stride * c.heads.num_kv_heads;
+    view_.region_blocks = 3;
+    view_.region_stride = 4 * view_.region_blocks * view_.block_stride;
+    const std::size_t regions = num_blocks / view_.region_blocks + 1;  // Room for block 0 as well.
+    memory_.assign(regions * view_.region_stride / sizeof(kNan), kNan);
+    view_.k =
+        reinterpret_cast<std::byte*>(memory_.data()) + view_.region_blocks * view_.block_stride;
+    view_.v = view_.k + view_.region_blocks * view_.block_stride;
     table_.resize(num_blocks);
     std::iota(table_.begin(), table_.end(), 1);
     std::shuffle(table_.begin(), table_.end(), std::mt19937(seed));
-    view_ = {k_.data(), v_.data(), head * c.heads.num_kv_heads, head, c.block_size};
   }
 
   const KvLayerView& view() const { return view_; }
@@ -43,10 +53,9 @@ class Cache {
   }
 
  private:
-  static constexpr std::uint16_t kNan = 0x7e00;
+  static constexpr std::uint16_t kNan = 0x7e7e;
   Case case_;
-  std::vector<std::uint16_t> k_;
-  std::vector<std::uint16_t> v_;
+  std::vector<std::uint16_t> memory_;
   std::vector<std::int32_t> table_;
   KvLayerView view_;
 };
@@ -96,11 +105,25 @@ Floats run_in_chunks(Device& device, const Case& c, const Sequence& s, std::size
   return out;
 }
 
-float as_stored(float value) {
-  return f16_to_f32(f32_to_f16(value));
+// What the cache holds of one head's keys or values of a position.
+Floats as_stored(DType dtype, const float* x, std::size_t head_dim) {
+  const auto rounded = [](float value) { return f16_to_f32(f32_to_f16(value)); };
+  Floats stored(head_dim);
+  for (std::size_t start = 0; start < head_dim; start += kKvGroupLen) {
+    const std::size_t end = std::min(start + kKvGroupLen, head_dim);
+    float max = 0.0f;
+    for (std::size_t i = start; i < end; ++i)
+      max = std::max(max, std::fabs(x[i]));
+    for (std::size_t i = start; i < end; ++i) {
+      stored[i] = dtype == DType::kF16
+                      ? rounded(x[i])
+                      : rounded(max / 127.0f) * std::nearbyint(x[i] * (127.0f / max));
+    }
+  }
+  return stored;
 }
 
-// Softmax attention of one query in double precision over what float16 holds.
+// Softmax attention of one query in double precision over what the cache holds.
 std::vector<double> exact_attention(const Case& c, const Sequence& s, std::size_t position,
                                     std::size_t head) {
   const std::size_t dim = c.heads.head_dim;
@@ -111,10 +134,10 @@ std::vector<double> exact_attention(const Case& c, const Sequence& s, std::size_
   const float* q = s.q.data() + (position * c.heads.num_heads + head) * dim;
   std::vector<double> scores;
   for (std::size_t p = begin; p <= position; ++p) {
+    const Floats key = as_stored(c.dtype, s.k.data() + p * kv_width + kv_head * dim, dim);
     double score = 0;
-    for (std::size_t i = 0; i < dim; ++i) {
-      score += double{q[i]} * as_stored(s.k[p * kv_width + kv_head * dim + i]);
-    }
+    for (std::size_t i = 0; i < dim; ++i)
+      score += double{q[i]} * key[i];
     score *= params_of(c).scale;
     if (c.softcap > 0) score = c.softcap * std::tanh(score / c.softcap);
     scores.push_back(score);
@@ -125,9 +148,9 @@ std::vector<double> exact_attention(const Case& c, const Sequence& s, std::size_
   for (std::size_t p = begin; p <= position; ++p) {
     const double weight = std::exp(scores[p - begin] - max);
     sum += weight;
-    for (std::size_t i = 0; i < dim; ++i) {
-      out[i] += weight * as_stored(s.v[p * kv_width + kv_head * dim + i]);
-    }
+    const Floats value = as_stored(c.dtype, s.v.data() + p * kv_width + kv_head * dim, dim);
+    for (std::size_t i = 0; i < dim; ++i)
+      out[i] += weight * value[i];
   }
   for (double& value : out)
     value /= sum;
@@ -174,15 +197,45 @@ TEST_P(AttentionTest, ChunkingThreadsAndKernelSetChangeNothing) {
 
 INSTANTIATE_TEST_SUITE_P(
     Shapes, AttentionTest,
-    ::testing::Values(Case{.heads = {9, 3, 64}, .num_positions = 300},
-                      Case{.heads = {4, 4, 20}, .num_positions = 70},
-                      Case{.heads = {2, 1, 6}, .num_positions = 33},
-                      Case{.heads = {8, 2, 80}, .block_size = 32, .num_positions = 300},
-                      Case{.heads = {20, 1, 32}, .block_size = 64, .num_positions = 90},
-                      Case{.heads = {4, 2, 96}, .softcap = 3.0f, .num_positions = 150},
-                      Case{.heads = {4, 2, 128}, .sliding_window = 40, .num_positions = 330},
-                      Case{.heads = {2, 2, 16}, .sliding_window = 300, .num_positions = 700},
-                      Case{.heads = {6, 2, 256}, .block_size = 16, .num_positions = 40}));
+    ::testing::Values(
+        Case{.heads = {9, 3, 64}, .num_positions = 300},
+        Case{.heads = {4, 4, 20}, .num_positions = 70},
+        Case{.heads = {2, 1, 6}, .num_positions = 33},
+        Case{.heads = {8, 2, 80}, .block_size = 32, .num_positions = 300},
+        Case{.heads = {20, 1, 32}, .block_size = 64, .num_positions = 90},
+        Case{.heads = {4, 2, 96}, .softcap = 3.0f, .num_positions = 150},
+        Case{.heads = {4, 2, 128}, .sliding_window = 40, .num_positions = 330},
+        Case{.heads = {2, 2, 16}, .sliding_window = 300, .num_positions = 700},
+        Case{.heads = {6, 2, 256}, .block_size = 16, .num_positions = 40},
+        Case{.heads = {9, 3, 64}, .num_positions = 300, .dtype = DType::kQ8_0},
+        Case{.heads = {16, 16, 32}, .num_positions = 65, .dtype = DType::kQ8_0},
+        Case{.heads = {4, 4, 20}, .num_positions = 70, .dtype = DType::kQ8_0},
+        Case{.heads = {2, 1, 6}, .num_positions = 33, .dtype = DType::kQ8_0},
+        Case{.heads = {8, 2, 80}, .block_size = 32, .num_positions = 300, .dtype = DType::kQ8_0},
+        Case{.heads = {40, 2, 36}, .softcap = 3.0f, .num_positions = 150, .dtype = DType::kQ8_0},
+        Case{.heads = {4, 2, 128},
+             .sliding_window = 40,
+             .num_positions = 330,
+             .dtype = DType::kQ8_0}));
+
+// Every number of rows and of positions around the kernels' tiles, so that tiles of all shapes meet
+// all borders: decoding, a few rows (as in checking a guess) and prompts.
+TEST(AttentionSweepTest, AllSetsAgreeAtEveryNumberOfRowsAndPositions) {
+  for (const DType dtype : {DType::kF16, DType::kQ8_0}) {
+    for (const std::size_t positions : {1U, 15U, 16U, 17U, 31U, 33U, 63U, 65U, 257U, 289U}) {
+      const Case c = {.heads = {6, 3, 40}, .num_positions = positions, .dtype = dtype};
+      const Sequence s = make_sequence(c, 4);
+      const Floats expected = run_in_chunks(*make_device("reference"), c, s, positions);
+      for (const std::string& set : supported_sets()) {
+        for (std::size_t chunk = 1; chunk <= 9; ++chunk) {
+          EXPECT_TRUE(same_bits(run_in_chunks(*make_device(set), c, s, chunk), expected))
+              << dtype_info(dtype).name << " " << set << " positions " << positions << " chunk "
+              << chunk;
+        }
+      }
+    }
+  }
+}
 
 TEST(AttentionBatchTest, ASequenceDoesNotDependOnItsCompany) {
   const Case c = {.heads = {6, 2, 48}, .num_positions = 60};
@@ -217,8 +270,11 @@ TEST(AttentionBatchTest, ASequenceDoesNotDependOnItsCompany) {
 }
 
 TEST(AttentionNanTest, ABadKeyReachesTheRowsAfterItAndNoneBefore) {
-  const Case c = {.heads = {3, 1, 32}, .num_positions = 50};
-  for (float bad : {std::numeric_limits<float>::quiet_NaN(), 1e30f}) {
+  for (const auto& [dtype, bad] : {std::pair{DType::kF16, std::numeric_limits<float>::quiet_NaN()},
+                                   std::pair{DType::kF16, 1e30f},
+                                   std::pair{DType::kQ8_0, std::numeric_limits<float>::quiet_NaN()},
+                                   std::pair{DType::kQ8_0, 1e30f}}) {
+    const Case c = {.heads = {3, 1, 32}, .num_positions = 50, .dtype = dtype};
     Sequence s = make_sequence(c, 3);
     for (std::size_t i = 0; i < 32; ++i)
       s.v[21 * 32 + i] = bad;

@@ -18,14 +18,15 @@ constexpr std::size_t kSlotsPerThread = 16;
 // With more tiles than this, whole tiles keep all threads busy.
 constexpr std::size_t kMaxSplitTilesPerThread = 4;
 
-// What a tile's queries get out of one partition. Queries are in row order, so those that see
-// anything of it are consecutive.
+// What a tile's queries get out of one partition. Queries are in row order, so those of a head that
+// see anything of it are consecutive. Maxima, sums and outputs: [key/value heads, query_stride],
+// beginning with the first query that sees anything.
 struct PartialResult {
   std::size_t first_query = 0;
-  std::size_t num_queries = 0;
+  std::size_t num_queries = 0;  // Per key/value head.
   float maxima[kMaxTileQueries];
   float sums[kMaxTileQueries];
-  float* out = nullptr;  // [num_queries, head_dim]
+  float* out = nullptr;  // head_dim each
 };
 
 // The merged result of a tile's queries so far.
@@ -44,7 +45,8 @@ std::size_t tile_floats(std::size_t head_dim) {
 }
 
 // A call cut into tiles: consecutive rows of one sequence x the query heads of one key/value head,
-// at most kMaxTileQueries together, so that each key and value is loaded once for all of them.
+// at most kMaxTileQueries together, so that each key and value is loaded once for all of them. With
+// few rows, as in decoding, a tile takes in several key/value heads, whose blocks adjoin.
 struct AttentionJob : AttentionCall {
   std::size_t head_dim() const { return params->heads.head_dim; }
   std::size_t group_size() const { return params->heads.num_heads / params->heads.num_kv_heads; }
@@ -54,27 +56,45 @@ struct AttentionJob : AttentionCall {
   std::size_t row_tiles(const SequenceRows& sequence) const {
     return divide_up(sequence.num_rows, rows_per_tile());
   }
+  std::size_t kv_heads_per_tile(const SequenceRows& sequence) const {
+    if (head_tiles() > 1) return 1;
+    const std::size_t rows = std::min(sequence.num_rows, rows_per_tile());
+    return std::min(kMaxTileQueries / (rows * group_size()), params->heads.num_kv_heads);
+  }
+  std::size_t kv_head_tiles(const SequenceRows& sequence) const {
+    return divide_up(params->heads.num_kv_heads, kv_heads_per_tile(sequence));
+  }
   std::size_t tiles_of(const SequenceRows& sequence) const {
-    return row_tiles(sequence) * head_tiles() * params->heads.num_kv_heads;
+    return row_tiles(sequence) * head_tiles() * kv_head_tiles(sequence);
   }
 };
 
-// One tile: query i is row i / num_heads of it, head first_head + i % num_heads.
+// One tile: query i of a key/value head is row i / num_heads of the tile, and head
+// first_head + i % num_heads of those that share the keys and values.
 struct QueryTile {
   const SequenceRows* sequence = nullptr;
-  std::size_t kv_head = 0;
+  std::size_t first_kv_head = 0;
+  std::size_t num_kv_heads = 0;
   std::size_t first_head = 0;
   std::size_t num_heads = 0;
   std::size_t first_row = 0;  // Within the sequence.
   std::size_t num_rows = 0;
 
-  std::size_t num_queries() const { return num_rows * num_heads; }
+  std::size_t num_queries() const { return num_rows * num_heads; }  // Per key/value head.
   std::size_t row_of(std::size_t query) const {
     return sequence->first_row + first_row + query / num_heads;
   }
-  std::size_t head_of(std::size_t query) const { return first_head + query % num_heads; }
   std::size_t position_of(std::size_t query) const {
     return sequence->first_position + first_row + query / num_heads;
+  }
+  // body(place, row, head) for every query: its place among all, its row of the batch and its head.
+  template <typename Body>
+  void for_each_query(std::size_t group_size, Body body) const {
+    for (std::size_t place = 0; place < num_kv_heads * num_queries(); ++place) {
+      const std::size_t query = place % num_queries();
+      const std::size_t kv_head = first_kv_head + place / num_queries();
+      body(place, row_of(query), kv_head * group_size + first_head + query % num_heads);
+    }
   }
 };
 
@@ -89,21 +109,22 @@ QueryTile find_tile(const AttentionJob& job, std::size_t idx) {
   tile.first_row = idx % row_tiles * job.rows_per_tile();
   tile.num_rows = std::min(job.rows_per_tile(), sequence->num_rows - tile.first_row);
   const std::size_t head_tile = idx / row_tiles;
-  tile.kv_head = head_tile / job.head_tiles();
-  const std::size_t head_in_group = head_tile % job.head_tiles() * job.heads_per_tile();
-  tile.first_head = tile.kv_head * job.group_size() + head_in_group;
-  tile.num_heads = std::min(job.heads_per_tile(), job.group_size() - head_in_group);
+  const std::size_t kv_heads = job.kv_heads_per_tile(*sequence);
+  tile.first_kv_head = head_tile / job.head_tiles() * kv_heads;
+  tile.num_kv_heads = std::min(kv_heads, job.params->heads.num_kv_heads - tile.first_kv_head);
+  tile.first_head = head_tile % job.head_tiles() * job.heads_per_tile();
+  tile.num_heads = std::min(job.heads_per_tile(), job.group_size() - tile.first_head);
   return tile;
 }
 
 void load_queries(const AttentionJob& job, const QueryTile& tile, float* queries) {
   const std::size_t head_dim = job.head_dim();
-  for (std::size_t i = 0; i < tile.num_queries(); ++i) {
-    const float* q = job.q.row(tile.row_of(i)) + tile.head_of(i) * head_dim;
-    float* scaled = queries + i * head_dim;
+  tile.for_each_query(job.group_size(), [&](std::size_t place, std::size_t row, std::size_t head) {
+    const float* q = job.q.row(row) + head * head_dim;
+    float* scaled = queries + place * head_dim;
     for (std::size_t d = 0; d < head_dim; ++d)
       scaled[d] = q[d] * job.params->scale;
-  }
+  });
 }
 
 // First position that a query at `position` attends to.
@@ -120,15 +141,54 @@ std::size_t last_partition(const QueryTile& tile) {
   return tile.position_of(tile.num_queries() - 1) / kPartitionLen;
 }
 
-// What each query of a tile sees of one partition; first_query and num_queries as in PartialResult.
+// How many lane blocks ahead of their use keys and values are prefetched.
+constexpr std::size_t kPrefetchBlocks = 4;
+
+// What each query of a head sees of one partition; first_query and num_queries as in PartialResult.
 struct PartitionView {
   std::size_t first_query = 0;
   std::size_t num_queries = 0;
   std::uint32_t begins[kMaxTileQueries];
   std::uint32_t ends[kMaxTileQueries];
-  const std::uint16_t* keys[kBlocksPerPartition];
-  const std::uint16_t* values[kBlocksPerPartition];
+  KvLanes lanes[kBlocksPerPartition];
 };
+
+// Lanes of the positions from `slot` of a block, whose first head begins at `keys` and `values`.
+KvLanes lanes_at(const KvLayerView& cache, std::size_t head_dim, std::size_t block,
+                 std::size_t kv_head, std::size_t slot) {
+  const std::size_t base = cache.offset(block, kv_head);
+  const std::size_t element = cache.dtype == DType::kF16 ? 2 : 1;
+  const std::size_t scales = base + head_dim * cache.block_size + slot * sizeof(std::uint16_t);
+  return {.keys = cache.k + base + slot * element,
+          .values = cache.v + base + slot * head_dim * element,
+          .key_scales = cache.k + scales,
+          .value_scales = cache.v + scales};
+}
+
+KvLanes find_lanes(const AttentionJob& job, const QueryTile& tile, std::size_t position) {
+  const KvLayerView& cache = *job.cache;
+  const auto block =
+      static_cast<std::size_t>(tile.sequence->block_table[position / cache.block_size]);
+  return lanes_at(cache, job.head_dim(), block, tile.first_kv_head, position % cache.block_size);
+}
+
+// Memory is read in the order keys of the partition, its values, keys of the next partition: each
+// step prefetches what comes kPrefetchBlocks later. Steps without such prefetch themselves again.
+void plan_prefetches(const AttentionJob& job, const QueryTile& tile, std::size_t partition,
+                     std::span<KvLanes> lanes) {
+  const std::size_t last_position = tile.position_of(tile.num_queries() - 1);
+  for (std::size_t i = 0; i < lanes.size(); ++i) {
+    const std::size_t later = i + kPrefetchBlocks;
+    const bool within = later < lanes.size();
+    lanes[i].after_keys =
+        within ? lanes[later].keys : lanes[std::min(later - lanes.size(), i)].values;
+    lanes[i].after_values = within ? lanes[later].values : lanes[i].values;
+    if (within) continue;
+    const std::size_t next =
+        (partition + 1) * kPartitionLen + (later - lanes.size()) * kVirtualLanes;
+    if (next <= last_position) lanes[i].after_values = find_lanes(job, tile, next).keys;
+  }
+}
 
 void view_partition(const AttentionJob& job, const QueryTile& tile, std::size_t partition,
                     PartitionView& view) {
@@ -147,16 +207,11 @@ void view_partition(const AttentionJob& job, const QueryTile& tile, std::size_t 
     begin = std::min(begin, from);
     end = std::max(end, to);
   }
-  const KvLayerView& cache = *job.cache;
-  for (std::size_t i = begin / kVirtualLanes; i * kVirtualLanes < end; ++i) {
-    const std::size_t position = start + i * kVirtualLanes;
-    const std::int32_t block = tile.sequence->block_table[position / cache.block_size];
-    const std::size_t slot = position % cache.block_size;
-    const std::size_t base =
-        static_cast<std::size_t>(block) * cache.block_stride + tile.kv_head * cache.head_stride;
-    view.keys[i] = cache.k + base + slot;
-    view.values[i] = cache.v + base + slot * job.head_dim();
-  }
+  const std::size_t end_block = divide_up(end, kVirtualLanes);
+  for (std::size_t i = begin / kVirtualLanes; i < end_block; ++i)
+    view.lanes[i] = find_lanes(job, tile, start + i * kVirtualLanes);
+  plan_prefetches(job, tile, partition,
+                  {view.lanes + begin / kVirtualLanes, view.lanes + end_block});
 }
 
 // `scratch` holds the tile's queries, then room for scores.
@@ -166,28 +221,36 @@ void attend_partition(const AttentionJob& job, const QueryTile& tile, std::size_
   view_partition(job, tile, partition, view);
   result.first_query = view.first_query;
   result.num_queries = view.num_queries;
-  job.kernels->attend({.queries = scratch + view.first_query * job.head_dim(),
-                       .num_queries = view.num_queries,
-                       .head_dim = job.head_dim(),
-                       .keys = view.keys,
-                       .key_stride = job.cache->block_size,
-                       .values = view.values,
-                       .begins = view.begins,
-                       .ends = view.ends,
-                       .softcap = job.params->logit_softcap,
-                       .scores = scratch + tile_floats(job.head_dim()),
-                       .maxima = result.maxima,
-                       .sums = result.sums,
-                       .out = result.out});
+  const auto format = job.cache->dtype == DType::kF16 ? KvFormat::kF16 : KvFormat::kQ8_0;
+  const auto attend = job.kernels->attend[static_cast<std::size_t>(format)];
+  attend({.num_heads = tile.num_kv_heads,
+          .num_queries = view.num_queries,
+          .query_stride = tile.num_queries(),
+          .head_dim = job.head_dim(),
+          .queries = scratch + view.first_query * job.head_dim(),
+          .lanes = view.lanes,
+          .block_size = job.cache->block_size,
+          .head_stride = job.cache->head_stride,
+          .begins = view.begins,
+          .ends = view.ends,
+          .softcap = job.params->logit_softcap,
+          .scores = scratch + tile_floats(job.head_dim()),
+          .maxima = result.maxima,
+          .sums = result.sums,
+          .out = result.out});
 }
 
-void merge_partition(const AttentionJob& job, const PartialResult& part, TileState& state) {
+void merge_partition(const AttentionJob& job, const QueryTile& tile, const PartialResult& part,
+                     TileState& state) {
   const std::size_t head_dim = job.head_dim();
-  for (std::size_t i = 0; i < part.num_queries; ++i) {
-    AttentionState& running = state.queries[part.first_query + i];
-    const AttentionState added = {part.maxima[i], part.sums[i], part.out + i * head_dim};
+  for (std::size_t i = 0; i < part.num_queries * tile.num_kv_heads; ++i) {
+    const std::size_t head = i / part.num_queries;
+    const std::size_t from = head * tile.num_queries() + i % part.num_queries;
+    const std::size_t place = from + part.first_query;
+    AttentionState& running = state.queries[place];
+    const AttentionState added = {part.maxima[from], part.sums[from], part.out + from * head_dim};
     if (running.out == nullptr) {
-      running = {added.max, added.sum, state.out + (part.first_query + i) * head_dim};
+      running = {added.max, added.sum, state.out + place * head_dim};
       std::memcpy(running.out, added.out, head_dim * sizeof(float));
     } else {
       job.kernels->merge_attention(running, added, head_dim);
@@ -197,12 +260,13 @@ void merge_partition(const AttentionJob& job, const PartialResult& part, TileSta
 
 void write_tile(const AttentionJob& job, const QueryTile& tile, const TileState& state) {
   const std::size_t head_dim = job.head_dim();
-  for (std::size_t i = 0; i < tile.num_queries(); ++i) {
-    float* out = job.out.row(tile.row_of(i)) + tile.head_of(i) * head_dim;
-    const float inverse = 1.0f / state.queries[i].sum;
+  tile.for_each_query(job.group_size(), [&](std::size_t place, std::size_t row, std::size_t head) {
+    float* out = job.out.row(row) + head * head_dim;
+    const AttentionState& query = state.queries[place];
+    const float inverse = 1.0f / query.sum;
     for (std::size_t d = 0; d < head_dim; ++d)
-      out[d] = state.queries[i].out[d] * inverse;
-  }
+      out[d] = query.out[d] * inverse;
+  });
 }
 
 // A worker's scratch: queries, scores, one partial result, one state.
@@ -220,7 +284,7 @@ void run_tile(const AttentionJob& job, std::size_t idx, float* scratch) {
   state.out = part.out + tile_floats(job.head_dim());
   for (std::size_t p = first_partition(job, tile); p <= last_partition(tile); ++p) {
     attend_partition(job, tile, p, scratch, part);
-    merge_partition(job, part, state);
+    merge_partition(job, tile, part, state);
   }
   write_tile(job, tile, state);
 }
@@ -252,8 +316,8 @@ void run_split(const AttentionJob& job, std::size_t num_tiles, std::size_t num_p
   for (std::size_t wave = 0; wave < num_partitions; wave += slots_per_tile) {
     const std::size_t wave_len = std::min(slots_per_tile, num_partitions - wave);
     pool.run(num_tiles * wave_len, [&](std::size_t task, std::size_t worker) {
-      const QueryTile tile = find_tile(job, task / wave_len);
-      const std::size_t partition = first_partition(job, tile) + wave + task % wave_len;
+      const QueryTile tile = find_tile(job, task % num_tiles);
+      const std::size_t partition = first_partition(job, tile) + wave + task / num_tiles;
       PartialResult& slot = split.slots[task];
       slot.num_queries = 0;
       if (partition > last_partition(tile)) return;
@@ -261,7 +325,8 @@ void run_split(const AttentionJob& job, std::size_t num_tiles, std::size_t num_p
       attend_partition(job, tile, partition, memory.scratch(worker), slot);
     });
     for (std::size_t task = 0; task < num_tiles * wave_len; ++task) {
-      merge_partition(job, split.slots[task], split.states[task / wave_len]);
+      const std::size_t idx = task % num_tiles;
+      merge_partition(job, find_tile(job, idx), split.slots[task], split.states[idx]);
     }
   }
   for (std::size_t i = 0; i < num_tiles; ++i)
@@ -314,6 +379,7 @@ void CpuDevice::attention(ConstMatrixView q, std::span<const SequenceRows> seque
   const HeadShape& heads = params.heads;
   HEARTH_CHECK(heads.num_kv_heads > 0 && heads.num_heads % heads.num_kv_heads == 0);
   HEARTH_CHECK(cache.block_size > 0 && cache.block_size % kKvPositionLanes == 0);
+  HEARTH_CHECK(cache.dtype == DType::kF16 || cache.dtype == DType::kQ8_0);
   HEARTH_CHECK(q.cols == heads.num_heads * heads.head_dim && out.cols == q.cols);
   run_attention({&kernels_, q, sequences, &params, &cache, out}, pool_, attention_memory_);
 }

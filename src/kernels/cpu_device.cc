@@ -154,16 +154,46 @@ void CpuDevice::rope(MatrixView heads, std::size_t head_dim, const RopeTable& ta
 
 namespace {
 
-// Values to float16 and into a column of a transposed [head_dim, block_size] head.
-void scatter_key(const KernelTable& kernels, const float* key, std::size_t head_dim,
-                 std::uint16_t* column, std::size_t stride) {
-  constexpr std::size_t kChunk = 64;
-  std::uint16_t halves[kChunk];
-  for (std::size_t start = 0; start < head_dim; start += kChunk) {
-    const std::size_t len = std::min(kChunk, head_dim - start);
-    kernels.to_f16(key + start, len, halves);
+constexpr std::size_t kCopyLen = 64;
+
+// One head's keys (or values) of one position on their way into a block.
+struct KvSlot {
+  std::byte* head = nullptr;  // The head's share of the block.
+  std::size_t slot = 0;
+  std::size_t block_size = 0;
+  // Elements from the position's first component, and from one component to the next.
+  std::size_t first = 0;
+  std::size_t stride = 0;
+};
+
+template <typename T>
+T* elements(std::byte* p) {
+  return reinterpret_cast<T*>(p);
+}
+
+void store_f16(const KernelTable& kernels, const float* x, std::size_t head_dim, const KvSlot& to) {
+  std::uint16_t halves[kCopyLen];
+  for (std::size_t start = 0; start < head_dim; start += kCopyLen) {
+    const std::size_t len = std::min(kCopyLen, head_dim - start);
+    kernels.to_f16(x + start, len, halves);
+    std::uint16_t* out = elements<std::uint16_t>(to.head) + to.first + start * to.stride;
     for (std::size_t i = 0; i < len; ++i)
-      column[(start + i) * stride] = halves[i];
+      out[i * to.stride] = halves[i];
+  }
+}
+
+void store_q8(const KernelTable& kernels, const float* x, std::size_t head_dim, const KvSlot& to) {
+  auto* const scales = elements<std::uint16_t>(to.head + head_dim * to.block_size) + to.slot;
+  for (std::size_t start = 0; start < head_dim; start += kKvGroupLen) {
+    const std::size_t len = std::min(kKvGroupLen, head_dim - start);
+    float padded[kKvGroupLen] = {};
+    std::copy_n(x + start, len, padded);
+    ActivationGroup group;
+    kernels.quantize_row(padded, 1, &group, 1);
+    kernels.to_f16(&group.scale, 1, scales + start / kKvGroupLen * to.block_size);
+    auto* const out = elements<std::int8_t>(to.head) + to.first + start * to.stride;
+    for (std::size_t i = 0; i < len; ++i)
+      out[i * to.stride] = group.q[i];
   }
 }
 
@@ -172,6 +202,8 @@ void scatter_key(const KernelTable& kernels, const float* key, std::size_t head_
 void CpuDevice::store_kv(ConstMatrixView k, ConstMatrixView v,
                          std::span<const SequenceRows> sequences, const HeadShape& heads,
                          const KvLayerView& cache) {
+  static_assert(kKvGroupLen == kGroupLen && kKvGroupLen == kKvScaleGroup);
+  const auto store = cache.dtype == DType::kF16 ? store_f16 : store_q8;
   const std::size_t head_dim = heads.head_dim;
   for (const SequenceRows& sequence : sequences) {
     for_each_row(sequence.num_rows, heads.num_kv_heads * head_dim, [&](std::size_t i) {
@@ -182,10 +214,11 @@ void CpuDevice::store_kv(ConstMatrixView k, ConstMatrixView v,
       const float* key = k.row(sequence.first_row + i);
       const float* value = v.row(sequence.first_row + i);
       for (std::size_t head = 0; head < heads.num_kv_heads; ++head) {
-        const std::size_t base = block * cache.block_stride + head * cache.head_stride;
-        scatter_key(kernels_, key + head * head_dim, head_dim, cache.k + base + slot,
-                    cache.block_size);
-        kernels_.to_f16(value + head * head_dim, head_dim, cache.v + base + slot * head_dim);
+        const std::size_t offset = cache.offset(block, head);
+        store(kernels_, key + head * head_dim, head_dim,
+              {cache.k + offset, slot, cache.block_size, slot, cache.block_size});
+        store(kernels_, value + head * head_dim, head_dim,
+              {cache.v + offset, slot, cache.block_size, slot * head_dim, 1});
       }
     });
   }

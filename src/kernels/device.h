@@ -95,20 +95,38 @@ struct RopeTable {
 // Block sizes are multiples of this: the positions a kernel scores at once.
 inline constexpr std::size_t kKvPositionLanes = 16;
 
-// One layer's paged key/value memory, float16. A block holds block_size consecutive positions of
-// one sequence; within it each head has head_dim * block_size values. Keys are stored transposed,
-// so that one load brings one component of 16 positions and scores need no horizontal sums:
-//   K (block, kv_head, slot, i) at k + block * block_stride + kv_head * head_stride + i *
-//   block_size + slot V (block, kv_head, slot, i) at v + block * block_stride + kv_head *
-//   head_stride + slot * head_dim + i
+// One layer's paged key/value memory. A block holds block_size consecutive positions of one
+// sequence; within it each head has kv_head_bytes() bytes of keys, and as many of values. Keys are
+// stored transposed, so that one load brings one component of 16 positions and scores need no
+// horizontal sums. F16, in elements from the head's first:
+//   K (slot, i) at i * block_size + slot     V (slot, i) at slot * head_dim + i
+// Q8_0: the same with signed bytes q, then float16 scales s, one per position and kKvGroupLen
+// components (the last group may be short); a component is q * s:
+//   K or V scale (slot, group) at group * block_size + slot
 // Slots that no row has been stored to may hold anything; they are never used in a result.
 struct KvLayerView {
-  std::uint16_t* k = nullptr;
-  std::uint16_t* v = nullptr;
-  std::size_t block_stride = 0;  // Elements from block to block.
-  std::size_t head_stride = 0;   // Elements from head to head: at least head_dim * block_size.
-  std::size_t block_size = 0;    // Positions per block, a multiple of kKvPositionLanes.
+  DType dtype = DType::kF16;  // Or kQ8_0.
+  std::byte* k = nullptr;     // Aligned to 2.
+  std::byte* v = nullptr;
+  std::size_t block_stride = 0;   // Bytes from block to block within a region.
+  std::size_t head_stride = 0;    // Bytes from head to head: at least kv_head_bytes(), even.
+  std::size_t block_size = 0;     // Positions per block, a multiple of kKvPositionLanes.
+  std::size_t region_blocks = 1;  // Blocks lie together in regions of so many.
+  std::size_t region_stride = 0;  // Bytes from region to region.
+
+  std::size_t offset(std::size_t block, std::size_t kv_head) const {
+    return block / region_blocks * region_stride + block % region_blocks * block_stride +
+           kv_head * head_stride;
+  }
 };
+
+inline constexpr std::size_t kKvGroupLen = 32;
+
+// Bytes of one head's keys, or values, in a block.
+constexpr std::size_t kv_head_bytes(DType dtype, std::size_t head_dim, std::size_t block_size) {
+  if (dtype == DType::kF16) return 2 * head_dim * block_size;
+  return (head_dim + 2 * ((head_dim + kKvGroupLen - 1) / kKvGroupLen)) * block_size;
+}
 
 // The rows of one sequence within the ragged batch. Row first_row + i is the token at position
 // first_position + i; it attends to positions 0 .. first_position + i of its own sequence.

@@ -13,7 +13,8 @@
 //   k % kVirtualLanes, ascending, absent elements of the last round counted as zeros; then lane i
 //   is added to lane i + 8, i + 4, i + 2, i + 1.
 // - Attention scores: one chain over the head's components, ascending; values: one chain over the
-//   positions, ascending.
+//   positions, ascending. From a quantized cache: per group of components one chain without its
+//   scale, folded into the score with the scale, ascending; values by weight x scale.
 #pragma once
 
 #include <cstddef>
@@ -154,24 +155,44 @@ struct FloatProduct {
   float* out = nullptr;  // [num_rows, kPanelColumns]; columns beyond num_columns untouched
 };
 
-// One key/value head, one partition, up to kMaxTileQueries queries. Positions count from the start
-// of the partition; lane block j holds positions [16 j, 16 j + 16). Lane blocks before the first
-// position that any query attends to, and after the last, are not looked at.
+enum class KvFormat : std::uint8_t { kF16, kQ8_0 };  // See KvLayerView in device.h.
+inline constexpr std::size_t kNumKvFormats = 2;
+inline constexpr std::size_t kKvScaleGroup = 32;  // Components that share a scale.
+
+// Where 16 consecutive positions of the first key/value head lie.
+struct KvLanes {
+  const std::byte* keys = nullptr;    // Component i of the first position at element
+                                      // i * block_size, the other positions behind it.
+  const std::byte* values = nullptr;  // Position p at element p * head_dim.
+  // Of quantized formats: float16, group g of position p at element g * block_size + p.
+  const std::byte* key_scales = nullptr;
+  const std::byte* value_scales = nullptr;
+  // Keys or values that will be read some time after these keys, and after these values; laid out
+  // like them. Only to be prefetched: they need not exist.
+  const std::byte* after_keys = nullptr;
+  const std::byte* after_values = nullptr;
+};
+
+// Some key/value heads that lie next to each other, one partition, and for each head the same
+// number of queries; up to kMaxTileQueries in all. Positions count from the start of the partition;
+// lane block j holds positions [16 j, 16 j + 16). Lane blocks before the first position that any
+// query attends to, and after the last, are not looked at.
 struct AttentionTile {
-  const float* queries = nullptr;  // [num_queries, head_dim], already scaled
-  std::size_t num_queries = 0;
+  std::size_t num_heads = 0;     // Of keys and values.
+  std::size_t num_queries = 0;   // Per head.
+  std::size_t query_stride = 0;  // From a head's first query to the next head's; >= num_queries.
   std::size_t head_dim = 0;
-  const std::uint16_t* const* keys = nullptr;  // Per lane block; component i at + i * key_stride
-  std::size_t key_stride = 0;
-  const std::uint16_t* const* values =
-      nullptr;                            // Per lane block; position p at + (p % 16) * head_dim
-  const std::uint32_t* begins = nullptr;  // Per query: attends to positions [begin, end) of the
-  const std::uint32_t* ends = nullptr;    // partition; begin < end.
+  const float* queries = nullptr;  // [num_heads, query_stride, head_dim], already scaled
+  const KvLanes* lanes = nullptr;  // Per lane block.
+  std::size_t block_size = 0;
+  std::size_t head_stride = 0;            // Bytes from a head's keys to the next head's.
+  const std::uint32_t* begins = nullptr;  // Per query of a head: attends to positions [begin, end)
+  const std::uint32_t* ends = nullptr;    // of the partition; begin < end.
   float softcap = 0.0f;
-  float* scores = nullptr;  // [num_queries, kPartitionLen]; scratch
-  float* maxima = nullptr;  // [num_queries]; largest score
-  float* sums = nullptr;    // [num_queries]; sum of exp(score - maximum)
-  float* out = nullptr;     // [num_queries, head_dim]; same weights times values
+  float* scores = nullptr;  // [num_heads, query_stride, kPartitionLen]; scratch
+  float* maxima = nullptr;  // [num_heads, query_stride]; largest score
+  float* sums = nullptr;    // [num_heads, query_stride]; sum of exp(score - maximum)
+  float* out = nullptr;     // [num_heads, query_stride, head_dim]; same weights times values
 };
 
 // A partial result folded into a running one: all [head_dim] wide.
@@ -212,7 +233,7 @@ struct KernelTable {
   // Round to nearest even.
   void (*to_f16)(const float* input, std::size_t len, std::uint16_t* out);
 
-  void (*attend)(const AttentionTile& tile);
+  void (*attend[kNumKvFormats])(const AttentionTile& tile);
   // running = running merged with part; `part.out` is read only.
   void (*merge_attention)(AttentionState& running, const AttentionState& part,
                           std::size_t head_dim);

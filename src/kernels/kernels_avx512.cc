@@ -16,8 +16,8 @@ struct Avx512 {
   using B = __m512i;
   static constexpr std::size_t kLanes = 16;
   static constexpr bool kDotIsSigned8 = false;
-  static constexpr int kScoreBlocks = 2;
-  static constexpr int kValueRegisters = 4;
+  static constexpr std::size_t kScoreBlocks = 2;
+  static constexpr std::size_t kValueRegisters = 4;
   static constexpr int kFloatAccumulators = 24;
 
   static __mmask16 first(std::size_t n) { return static_cast<__mmask16>((1U << n) - 1U); }

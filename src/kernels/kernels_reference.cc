@@ -259,36 +259,87 @@ void to_f16(const float* input, std::size_t len, std::uint16_t* out) {
 // ---- Attention
 // -----------------------------------------------------------------------------------
 
-float score_of(const AttentionTile& t, const float* query, std::size_t position) {
-  const std::uint16_t* keys = t.keys[position / kVirtualLanes] + position % kVirtualLanes;
+template <KvFormat kFormat>
+float load_kv(const std::byte* p, std::size_t idx) {
+  if constexpr (kFormat == KvFormat::kF16) {
+    return load_f16(reinterpret_cast<const std::uint8_t*>(p), idx);
+  } else {
+    return static_cast<float>(static_cast<std::int8_t>(p[idx]));
+  }
+}
+
+// The scale of group `group` of one of 16 positions.
+float load_kv_scale(const AttentionTile& t, const std::byte* scales, std::size_t position,
+                    std::size_t group) {
+  return load_f16(reinterpret_cast<const std::uint8_t*>(scales),
+                  group * t.block_size + position % kVirtualLanes);
+}
+
+template <KvFormat kFormat>
+float score_of(const AttentionTile& t, std::size_t head, const float* query, std::size_t position) {
+  const KvLanes& lanes = t.lanes[position / kVirtualLanes];
+  const std::byte* keys = lanes.keys + head * t.head_stride;
+  constexpr bool kQuantized = kFormat != KvFormat::kF16;
+  const std::size_t group_len = kQuantized ? kKvScaleGroup : t.head_dim;
   float score = 0.0f;
-  for (std::size_t i = 0; i < t.head_dim; ++i) {
-    score = std::fma(query[i], f16_to_f32(keys[i * t.key_stride]), score);
+  for (std::size_t begin = 0; begin < t.head_dim; begin += group_len) {
+    float sum = 0.0f;
+    for (std::size_t i = begin; i < std::min(begin + group_len, t.head_dim); ++i) {
+      const float key = load_kv<kFormat>(keys, i * t.block_size + position % kVirtualLanes);
+      sum = std::fma(query[i], key, sum);
+    }
+    if constexpr (kQuantized) {
+      const std::byte* scales = lanes.key_scales + head * t.head_stride;
+      score = std::fma(load_kv_scale(t, scales, position, begin / group_len), sum, score);
+    } else {
+      score = sum;
+    }
   }
   return t.softcap > 0.0f ? t.softcap * tanh_of<Scalar>(score / t.softcap) : score;
 }
 
+template <KvFormat kFormat>
+void add_value(const AttentionTile& t, std::size_t head, std::size_t position, float weight,
+               float* out) {
+  const KvLanes& lanes = t.lanes[position / kVirtualLanes];
+  const std::byte* values = lanes.values + head * t.head_stride;
+  for (std::size_t i = 0; i < t.head_dim; ++i) {
+    float scaled = weight;
+    if constexpr (kFormat != KvFormat::kF16) {
+      const std::byte* scales = lanes.value_scales + head * t.head_stride;
+      scaled = weight * load_kv_scale(t, scales, position, i / kKvScaleGroup);
+    }
+    const float value = load_kv<kFormat>(values, position % kVirtualLanes * t.head_dim + i);
+    out[i] = std::fma(scaled, value, out[i]);
+  }
+}
+
+template <KvFormat kFormat>
+void attend_query(const AttentionTile& t, std::size_t head, std::size_t query) {
+  const std::size_t row = head * t.query_stride + query;
+  float* scores = t.scores + row * kPartitionLen;
+  float max = -std::numeric_limits<float>::infinity();
+  for (std::size_t p = t.begins[query]; p < t.ends[query]; ++p) {
+    scores[p] = score_of<kFormat>(t, head, t.queries + row * t.head_dim, p);
+    max = scores[p] > max ? scores[p] : max;
+  }
+  Lanes sums{};
+  float* out = t.out + row * t.head_dim;
+  std::fill_n(out, t.head_dim, 0.0f);
+  for (std::size_t p = t.begins[query]; p < t.ends[query]; ++p) {
+    const float weight = exp_of<Scalar>(scores[p] - max);
+    sums[p % kVirtualLanes] += weight;
+    add_value<kFormat>(t, head, p, weight, out);
+  }
+  t.maxima[row] = max;
+  t.sums[row] = add_up(sums);
+}
+
+template <KvFormat kFormat>
 void attend(const AttentionTile& t) {
-  for (std::size_t r = 0; r < t.num_queries; ++r) {
-    float* scores = t.scores + r * kPartitionLen;
-    float max = -std::numeric_limits<float>::infinity();
-    for (std::size_t p = t.begins[r]; p < t.ends[r]; ++p) {
-      scores[p] = score_of(t, t.queries + r * t.head_dim, p);
-      max = scores[p] > max ? scores[p] : max;
-    }
-    Lanes sums{};
-    float* out = t.out + r * t.head_dim;
-    std::fill_n(out, t.head_dim, 0.0f);
-    for (std::size_t p = t.begins[r]; p < t.ends[r]; ++p) {
-      const float weight = exp_of<Scalar>(scores[p] - max);
-      sums[p % kVirtualLanes] += weight;
-      const std::uint16_t* value = t.values[p / kVirtualLanes] + p % kVirtualLanes * t.head_dim;
-      for (std::size_t i = 0; i < t.head_dim; ++i) {
-        out[i] = std::fma(weight, f16_to_f32(value[i]), out[i]);
-      }
-    }
-    t.maxima[r] = max;
-    t.sums[r] = add_up(sums);
+  for (std::size_t head = 0; head < t.num_heads; ++head) {
+    for (std::size_t query = 0; query < t.num_queries; ++query)
+      attend_query<kFormat>(t, head, query);
   }
 }
 
@@ -316,7 +367,7 @@ constexpr KernelTable kTable = {
     .rms_norm = rms_norm,
     .gated_activation = gated_activation,
     .to_f16 = to_f16,
-    .attend = attend,
+    .attend = {attend<KvFormat::kF16>, attend<KvFormat::kQ8_0>},
     .merge_attention = merge_attention,
 };
 

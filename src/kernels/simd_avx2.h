@@ -18,8 +18,8 @@ struct Avx2 {
   using B = __m256i;
   static constexpr std::size_t kLanes = 8;
   static constexpr bool kDotIsSigned8 = true;
-  static constexpr int kScoreBlocks = 1;
-  static constexpr int kValueRegisters = 2;
+  static constexpr std::size_t kScoreBlocks = 1;
+  static constexpr std::size_t kValueRegisters = 2;
   static constexpr int kFloatAccumulators = 12;
 
   static F set1(float x) { return _mm256_set1_ps(x); }

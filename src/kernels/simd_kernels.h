@@ -486,58 +486,146 @@ void to_f16(const float* input, std::size_t len, std::uint16_t* out) {
 
 // Queries per register tile: with two registers of keys or values each they hide the latency of a
 // fused multiply-add.
-inline constexpr int kTileQueries = 4;
+inline constexpr std::size_t kTileQueries = 4;
+// With several heads their keys (and values) are taken so many positions at a time: the heads of a
+// block lie together, and memory is read in its own order.
+inline constexpr std::size_t kHeadTurnLen = 2 * kVirtualLanes;
 
-template <class V, int kQueries, int kBlocks>
-void score_tile(const AttentionTile& t, std::size_t query, std::size_t block) {
-  using F = typename V::F;
-  constexpr std::size_t kParts = kBlocks * kRegs<V>;
-  F acc[kQueries][kParts];
-  for (auto& row : acc) {
-    for (F& part : row)
-      part = V::set1(0.0f);
+template <KvFormat kFormat>
+inline constexpr std::size_t kKvElementBytes = kFormat == KvFormat::kF16 ? 2 : 1;
+
+// To the second-level cache. The hardware's own prefetching stops at the end of each short run.
+inline void prefetch(const std::byte* p) {
+  __builtin_prefetch(p, /*rw=*/0, /*locality=*/2);
+}
+
+// Elements of keys, values or their scales.
+template <class V, KvFormat kFormat>
+typename V::F load_kv(const std::byte* p, std::size_t idx) {
+  if constexpr (kFormat == KvFormat::kF16) {
+    return V::load_f16(reinterpret_cast<const std::uint16_t*>(p) + idx);
+  } else {
+    return V::load_int8(reinterpret_cast<const std::uint8_t*>(p) + idx);
   }
-  const float* q = t.queries + query * t.head_dim;
-  const std::uint16_t* keys[kBlocks];
-  for (std::size_t b = 0; b < kBlocks; ++b)
-    keys[b] = t.keys[block + b];
-  for (std::size_t i = 0; i < t.head_dim; ++i) {
-    F k[kParts];
-    for (std::size_t part = 0; part < kParts; ++part) {
-      k[part] = V::load_f16(keys[part / kRegs<V>] + i * t.key_stride + part % kRegs<V> * V::kLanes);
-    }
-    for (std::size_t r = 0; r < kQueries; ++r) {
-      const F component = V::set1(q[r * t.head_dim + i]);
+}
+
+// The scores of queries [query, query + kQueries) of a head in `kBlocks` lane blocks from `block`.
+template <class V, KvFormat kFormat, std::size_t kQueries, std::size_t kBlocks>
+void score_tile(const AttentionTile& t, std::size_t head, std::size_t query, std::size_t block) {
+  using F = typename V::F;
+  constexpr bool kQuantized = kFormat != KvFormat::kF16;
+  constexpr std::size_t kParts = kBlocks * kRegs<V>;
+  const F zero = V::set1(0.0f);
+  F score[kQueries][kParts];
+  for (auto& row : score) {
+    for (F& part : row)
+      part = zero;
+  }
+  const float* q = t.queries + (head * t.query_stride + query) * t.head_dim;
+  const std::byte* keys[kBlocks];
+  const std::byte* ahead[kBlocks];
+  for (std::size_t b = 0; b < kBlocks; ++b) {
+    keys[b] = t.lanes[block + b].keys + head * t.head_stride;
+    ahead[b] = t.lanes[block + b].after_keys + head * t.head_stride;
+  }
+  constexpr std::size_t kComponentsPerLine =
+      kCacheLineBytes / (kVirtualLanes * kKvElementBytes<kFormat>);
+  const auto add_components = [&](Range range, F(&acc)[kQueries][kParts]) {
+    for (std::size_t i = range.begin; i < range.end; ++i) {
+      if (query == 0 && i % kComponentsPerLine == 0) {
+        for (std::size_t b = 0; b < kBlocks; ++b)
+          prefetch(ahead[b] + i * t.block_size * kKvElementBytes<kFormat>);
+      }
+      F k[kParts];
       for (std::size_t part = 0; part < kParts; ++part) {
-        acc[r][part] = V::fma(component, k[part], acc[r][part]);
+        k[part] = load_kv<V, kFormat>(keys[part / kRegs<V>],
+                                      i * t.block_size + part % kRegs<V> * V::kLanes);
+      }
+      for (std::size_t r = 0; r < kQueries; ++r) {
+        const F component = V::set1(q[r * t.head_dim + i]);
+        for (std::size_t part = 0; part < kParts; ++part) {
+          acc[r][part] = V::fma(component, k[part], acc[r][part]);
+        }
+      }
+    }
+  };
+  if constexpr (!kQuantized) {
+    add_components({0, t.head_dim}, score);
+  } else {
+    for (Range range = {0, 0}; range.begin < t.head_dim; range.begin = range.end) {
+      const std::size_t group = range.begin / kKvScaleGroup;
+      range.end =
+          range.begin + kKvScaleGroup < t.head_dim ? range.begin + kKvScaleGroup : t.head_dim;
+      F acc[kQueries][kParts];
+      for (auto& row : acc) {
+        for (F& part : row)
+          part = zero;
+      }
+      add_components(range, acc);
+      for (std::size_t part = 0; part < kParts; ++part) {
+        const std::byte* scales =
+            t.lanes[block + part / kRegs<V>].key_scales + head * t.head_stride;
+        if (query == 0) prefetch(ahead[part / kRegs<V>] + (t.head_dim + 2 * group) * t.block_size);
+        const F scale =
+            load_kv<V, KvFormat::kF16>(scales, group * t.block_size + part % kRegs<V> * V::kLanes);
+        for (std::size_t r = 0; r < kQueries; ++r)
+          score[r][part] = V::fma(scale, acc[r][part], score[r][part]);
       }
     }
   }
   for (std::size_t r = 0; r < kQueries; ++r) {
-    float* scores = t.scores + (query + r) * kPartitionLen + block * kVirtualLanes;
+    float* scores =
+        t.scores + (head * t.query_stride + query + r) * kPartitionLen + block * kVirtualLanes;
     for (std::size_t part = 0; part < kParts; ++part)
-      V::store(scores + part * V::kLanes, acc[r][part]);
+      V::store(scores + part * V::kLanes, score[r][part]);
   }
 }
 
-template <class V, int kQueries>
-void score_queries(const AttentionTile& t, std::size_t query, std::size_t block,
-                   std::size_t num_blocks) {
-  for (; block + V::kScoreBlocks <= num_blocks; block += V::kScoreBlocks) {
-    score_tile<V, kQueries, V::kScoreBlocks>(t, query, block);
+// body.operator()<kQueries>(query) for all of `num_queries` queries, kTileQueries at a time and the
+// rest together.
+template <class Body>
+void for_each_query_tile(std::size_t num_queries, Body body) {
+  std::size_t query = 0;
+  for (; query + kTileQueries <= num_queries; query += kTileQueries)
+    body.template operator()<kTileQueries>(query);
+  static_assert(kTileQueries == 4);
+  switch (num_queries - query) {
+    case 3:
+      return body.template operator()<3>(query);
+    case 2:
+      return body.template operator()<2>(query);
+    case 1:
+      return body.template operator()<1>(query);
+    default:
+      return;
   }
-  for (; block < num_blocks; ++block)
-    score_tile<V, kQueries, 1>(t, query, block);
 }
 
-// Replaces the query's scores in [begin, end) by exp(score - maximum), the rest of the touched lane
-// blocks by zero.
+// All scores in lane blocks [block, end_block).
+template <class V, KvFormat kFormat>
+void score_blocks(const AttentionTile& t, std::size_t block, std::size_t end_block) {
+  const auto score = [&]<std::size_t kBlocks>() {
+    for (std::size_t head = 0; head < t.num_heads; ++head) {
+      for_each_query_tile(t.num_queries, [&]<std::size_t kQueries>(std::size_t query) {
+        score_tile<V, kFormat, kQueries, kBlocks>(t, head, query, block);
+      });
+    }
+    block += kBlocks;
+  };
+  while (block + V::kScoreBlocks <= end_block)
+    score.template operator()<V::kScoreBlocks>();
+  while (block < end_block)
+    score.template operator()<1>();
+}
+
+// Replaces a query's scores in [begin, end) by exp(score - maximum), the rest of the touched lane
+// blocks by zero. `row` is the query's place among those of all heads.
 template <class V>
-void soften_scores(const AttentionTile& t, std::size_t query) {
+void soften_scores(const AttentionTile& t, std::size_t row, Range range) {
   using F = typename V::F;
-  float* scores = t.scores + query * kPartitionLen;
-  const std::size_t begin = t.begins[query];
-  const std::size_t end = t.ends[query];
+  float* scores = t.scores + row * kPartitionLen;
+  const std::size_t begin = range.begin;
+  const std::size_t end = range.end;
   const std::size_t first = begin / kVirtualLanes * kVirtualLanes;
   const F lowest = V::set1(-__builtin_inff());
   F largest = lowest;
@@ -564,47 +652,65 @@ void soften_scores(const AttentionTile& t, std::size_t query) {
       acc[part] = V::add(acc[part], weight);
     }
   }
-  t.maxima[query] = max;
-  t.sums[query] = reduce_lanes<V>(acc);
+  t.maxima[row] = max;
+  t.sums[row] = reduce_lanes<V>(acc);
 }
 
-// out[query .. query + kQueries) += weights of positions [begin, end) x values, for `kWidth`
-// registers of components from `component` on; the last of them may be partial.
-template <class V, int kQueries, int kWidth>
-void value_tile(const AttentionTile& t, std::size_t query, std::size_t component, Range range) {
+// Queries [query, query + kQueries) of a head, kWidth registers of components from `component` on.
+struct ValueTile {
+  std::size_t head;
+  std::size_t query;
+  std::size_t component;
+};
+
+// out += weights of positions [begin, end) x values; the last register may be partial. Weights come
+// from weight(position, query, register).
+template <class V, KvFormat kFormat, std::size_t kQueries, std::size_t kWidth, class Weight>
+void value_tile(const AttentionTile& t, const ValueTile& at, Range range, Weight weight) {
   using F = typename V::F;
-  const std::size_t last_len = t.head_dim - component - (kWidth - 1) * V::kLanes < V::kLanes
-                                   ? t.head_dim - component - (kWidth - 1) * V::kLanes
-                                   : V::kLanes;
+  const std::size_t rest = t.head_dim - at.component - (kWidth - 1) * V::kLanes;
+  const std::size_t last_len = rest < V::kLanes ? rest : V::kLanes;
   const auto len_of = [last_len](std::size_t w) { return w + 1 == kWidth ? last_len : V::kLanes; };
-  float* out = t.out + query * t.head_dim + component;
+  float* out = t.out + (at.head * t.query_stride + at.query) * t.head_dim + at.component;
   F acc[kQueries][kWidth];
   for (std::size_t r = 0; r < kQueries; ++r) {
     for (std::size_t w = 0; w < kWidth; ++w) {
       acc[r][w] = load_lanes<V>(out + r * t.head_dim + w * V::kLanes, len_of(w));
     }
   }
-  const float* weights = t.scores + query * kPartitionLen;
   const auto step = [&](std::size_t position, auto load_last) {
-    const std::uint16_t* v =
-        t.values[position / kVirtualLanes] + position % kVirtualLanes * t.head_dim + component;
+    const std::byte* values = t.lanes[position / kVirtualLanes].values + at.head * t.head_stride;
+    const std::size_t first = position % kVirtualLanes * t.head_dim + at.component;
+    if (at.query == 0) {
+      const std::byte* ahead = t.lanes[position / kVirtualLanes].after_values +
+                               at.head * t.head_stride + first * kKvElementBytes<kFormat>;
+      for (std::size_t w = 0; w < kWidth * V::kLanes;
+           w += kCacheLineBytes / kKvElementBytes<kFormat>)
+        prefetch(ahead + w * kKvElementBytes<kFormat>);
+    }
     F value[kWidth];
     for (std::size_t w = 0; w + 1 < kWidth; ++w)
-      value[w] = V::load_f16(v + w * V::kLanes);
-    value[kWidth - 1] = load_last(v + (kWidth - 1) * V::kLanes);
+      value[w] = load_kv<V, kFormat>(values, first + w * V::kLanes);
+    value[kWidth - 1] = load_last(values, first + (kWidth - 1) * V::kLanes);
     for (std::size_t r = 0; r < kQueries; ++r) {
-      const F weight = V::set1(weights[r * kPartitionLen + position]);
       for (std::size_t w = 0; w < kWidth; ++w)
-        acc[r][w] = V::fma(weight, value[w], acc[r][w]);
+        acc[r][w] = V::fma(V::set1(weight(position, r, w)), value[w], acc[r][w]);
     }
   };
   if (last_len == V::kLanes) {
-    for (std::size_t p = range.begin; p < range.end; ++p) {
-      step(p, [](const std::uint16_t* v) { return V::load_f16(v); });
-    }
+    for (std::size_t p = range.begin; p < range.end; ++p)
+      step(p, [](const std::byte* v, std::size_t idx) { return load_kv<V, kFormat>(v, idx); });
   } else {
     for (std::size_t p = range.begin; p < range.end; ++p) {
-      step(p, [last_len](const std::uint16_t* v) { return V::load_f16_partial(v, last_len); });
+      step(p, [last_len](const std::byte* v, std::size_t idx) {
+        if constexpr (kFormat == KvFormat::kF16) {
+          return V::load_f16_partial(reinterpret_cast<const std::uint16_t*>(v) + idx, last_len);
+        } else {
+          std::uint8_t lanes[V::kLanes] = {};
+          __builtin_memcpy(lanes, v + idx, last_len);
+          return V::load_int8(lanes);
+        }
+      });
     }
   }
   for (std::size_t r = 0; r < kQueries; ++r) {
@@ -614,43 +720,92 @@ void value_tile(const AttentionTile& t, std::size_t query, std::size_t component
   }
 }
 
-template <class V, int kQueries>
-void add_values(const AttentionTile& t, std::size_t query, Range range) {
+template <class V, std::size_t kQueries, std::size_t kWidth>
+void value_tile_f16(const AttentionTile& t, const ValueTile& at, Range range) {
+  const float* weights = t.scores + (at.head * t.query_stride + at.query) * kPartitionLen;
+  value_tile<V, KvFormat::kF16, kQueries, kWidth>(
+      t, at, range, [weights](std::size_t position, std::size_t r, std::size_t) {
+        return weights[r * kPartitionLen + position];
+      });
+}
+
+// The range lies within kHeadTurnLen positions from a multiple of that.
+template <class V, std::size_t kQueries, std::size_t kWidth>
+void value_tile_q8(const AttentionTile& t, const ValueTile& at, Range range) {
+  constexpr std::size_t kGroups = (kWidth * V::kLanes + kKvScaleGroup - 1) / kKvScaleGroup;
+  const float* weights = t.scores + (at.head * t.query_stride + at.query) * kPartitionLen;
+  const std::size_t first = range.begin / kVirtualLanes * kVirtualLanes;
+  const std::size_t first_group = at.component / kKvScaleGroup;
+  float scaled[kGroups][kQueries][kHeadTurnLen];
+  for (std::size_t p = first; p < range.end; p += V::kLanes) {
+    const std::byte* scales = t.lanes[p / kVirtualLanes].value_scales + at.head * t.head_stride;
+    if (at.query == 0) {
+      prefetch(t.lanes[p / kVirtualLanes].after_values + at.head * t.head_stride +
+               (t.head_dim + 2 * first_group) * t.block_size);
+    }
+    for (std::size_t g = 0; g < kGroups; ++g) {
+      if ((first_group + g) * kKvScaleGroup >= t.head_dim) break;
+      const auto scale =
+          load_kv<V, KvFormat::kF16>(scales, (first_group + g) * t.block_size + p % kVirtualLanes);
+      for (std::size_t r = 0; r < kQueries; ++r) {
+        V::store(scaled[g][r] + (p - first),
+                 V::mul(V::load(weights + r * kPartitionLen + p), scale));
+      }
+    }
+  }
+  value_tile<V, KvFormat::kQ8_0, kQueries, kWidth>(
+      t, at, range, [&](std::size_t position, std::size_t r, std::size_t w) {
+        return scaled[w * V::kLanes / kKvScaleGroup][r][position - first];
+      });
+}
+
+template <class V, KvFormat kFormat, std::size_t kQueries>
+void add_values(const AttentionTile& t, std::size_t head, std::size_t query, Range range) {
   if (range.begin >= range.end) return;
+  const auto add = [&]<std::size_t kWidth>(std::size_t component) {
+    const ValueTile at = {head, query, component};
+    if constexpr (kFormat == KvFormat::kF16) {
+      value_tile_f16<V, kQueries, kWidth>(t, at, range);
+    } else {
+      value_tile_q8<V, kQueries, kWidth>(t, at, range);
+    }
+  };
   constexpr std::size_t kWide = V::kValueRegisters * V::kLanes;
   std::size_t component = 0;
-  for (; component + kWide <= t.head_dim; component += kWide) {
-    value_tile<V, kQueries, V::kValueRegisters>(t, query, component, range);
-  }
-  for (; component < t.head_dim; component += V::kLanes) {
-    value_tile<V, kQueries, 1>(t, query, component, range);
-  }
+  for (; component + kWide <= t.head_dim; component += kWide)
+    add.template operator()<V::kValueRegisters>(component);
+  for (; component < t.head_dim; component += V::kLanes)
+    add.template operator()<1>(component);
 }
 
 // Queries of different rows end at different positions: what all of them see is done together, the
-// rest one by one, so that no query ever multiplies a position that it does not attend to.
-template <class V, int kQueries>
-void value_queries(const AttentionTile& t, std::size_t query) {
-  std::size_t begin = 0;
-  std::size_t end = kPartitionLen;
+// rest one by one, so that no query ever multiplies a position that it does not attend to. Only
+// positions in `turn` are looked at.
+template <class V, KvFormat kFormat, std::size_t kQueries>
+void value_queries(const AttentionTile& t, std::size_t head, std::size_t query, Range turn) {
+  const auto seen_by = [&t, turn](std::size_t r) {
+    return Range{t.begins[r] > turn.begin ? t.begins[r] : turn.begin,
+                 t.ends[r] < turn.end ? t.ends[r] : turn.end};
+  };
+  Range common = turn;
   for (std::size_t r = query; r < query + kQueries; ++r) {
-    begin = begin < t.begins[r] ? t.begins[r] : begin;
-    end = end > t.ends[r] ? t.ends[r] : end;
+    const Range seen = seen_by(r);
+    common.begin = common.begin < seen.begin ? seen.begin : common.begin;
+    common.end = common.end > seen.end ? seen.end : common.end;
   }
-  if (begin >= end) {
-    for (std::size_t r = query; r < query + kQueries; ++r) {
-      add_values<V, 1>(t, r, {t.begins[r], t.ends[r]});
-    }
+  if (common.begin >= common.end) {
+    for (std::size_t r = query; r < query + kQueries; ++r)
+      add_values<V, kFormat, 1>(t, head, r, seen_by(r));
     return;
   }
   for (std::size_t r = query; r < query + kQueries; ++r)
-    add_values<V, 1>(t, r, {t.begins[r], begin});
-  add_values<V, kQueries>(t, query, {begin, end});
+    add_values<V, kFormat, 1>(t, head, r, {seen_by(r).begin, common.begin});
+  add_values<V, kFormat, kQueries>(t, head, query, common);
   for (std::size_t r = query; r < query + kQueries; ++r)
-    add_values<V, 1>(t, r, {end, t.ends[r]});
+    add_values<V, kFormat, 1>(t, head, r, {common.end, seen_by(r).end});
 }
 
-template <class V>
+template <class V, KvFormat kFormat>
 void attend(const AttentionTile& t) {
   std::size_t begin = kPartitionLen;
   std::size_t end = 0;
@@ -658,45 +813,22 @@ void attend(const AttentionTile& t) {
     begin = t.begins[r] < begin ? t.begins[r] : begin;
     end = t.ends[r] > end ? t.ends[r] : end;
   }
-  const std::size_t first = begin / kVirtualLanes;
-  const std::size_t num_blocks = (end + kVirtualLanes - 1) / kVirtualLanes;
-  std::size_t query = 0;
-  for (; query + kTileQueries <= t.num_queries; query += kTileQueries) {
-    score_queries<V, kTileQueries>(t, query, first, num_blocks);
+  score_blocks<V, kFormat>(t, begin / kVirtualLanes, (end + kVirtualLanes - 1) / kVirtualLanes);
+  for (std::size_t head = 0; head < t.num_heads; ++head) {
+    const std::size_t row = head * t.query_stride;
+    for (std::size_t r = 0; r < t.num_queries; ++r)
+      soften_scores<V>(t, row + r, {t.begins[r], t.ends[r]});
+    for (std::size_t i = 0; i < t.num_queries * t.head_dim; ++i)
+      t.out[row * t.head_dim + i] = 0.0f;
   }
-  switch (t.num_queries - query) {
-    case 3:
-      score_queries<V, 3>(t, query, first, num_blocks);
-      break;
-    case 2:
-      score_queries<V, 2>(t, query, first, num_blocks);
-      break;
-    case 1:
-      score_queries<V, 1>(t, query, first, num_blocks);
-      break;
-    default:
-      break;
-  }
-  for (query = 0; query < t.num_queries; ++query)
-    soften_scores<V>(t, query);
-  for (std::size_t i = 0; i < t.num_queries * t.head_dim; ++i)
-    t.out[i] = 0.0f;
-  query = 0;
-  for (; query + kTileQueries <= t.num_queries; query += kTileQueries) {
-    value_queries<V, kTileQueries>(t, query);
-  }
-  switch (t.num_queries - query) {
-    case 3:
-      value_queries<V, 3>(t, query);
-      break;
-    case 2:
-      value_queries<V, 2>(t, query);
-      break;
-    case 1:
-      value_queries<V, 1>(t, query);
-      break;
-    default:
-      break;
+  const bool in_turns = t.num_heads > 1 || kFormat != KvFormat::kF16;
+  const std::size_t turn_len = in_turns ? kHeadTurnLen : kPartitionLen;
+  for (std::size_t turn = begin / turn_len * turn_len; turn < end; turn += turn_len) {
+    for (std::size_t head = 0; head < t.num_heads; ++head) {
+      for_each_query_tile(t.num_queries, [&]<std::size_t kQueries>(std::size_t query) {
+        value_queries<V, kFormat, kQueries>(t, head, query, {turn, turn + turn_len});
+      });
+    }
   }
 }
 
@@ -735,7 +867,7 @@ constexpr KernelTable make_kernel_table() {
       .rms_norm = rms_norm<V>,
       .gated_activation = gated_activation<V>,
       .to_f16 = to_f16<V>,
-      .attend = attend<V>,
+      .attend = {attend<V, KvFormat::kF16>, attend<V, KvFormat::kQ8_0>},
       .merge_attention = merge_attention<V>,
   };
 }

@@ -1,14 +1,10 @@
 #include "kv/kv_storage.h"
 
-#include <sys/mman.h>
-
+#include <algorithm>
 #include <limits>
-#include <utility>
 
 namespace hearth {
 namespace {
-
-constexpr std::size_t kCacheLineElements = 64 / sizeof(std::uint16_t);
 
 // False when the product does not fit.
 bool multiply(std::size_t& product, std::size_t factor) {
@@ -18,70 +14,48 @@ bool multiply(std::size_t& product, std::size_t factor) {
 }  // namespace
 
 std::size_t KvShape::bytes_per_block() const {
-  return 2 * num_layers * num_kv_heads * head_dim * block_size * sizeof(std::uint16_t);
+  return 2 * num_layers * num_kv_heads * kv_head_bytes(dtype, head_dim, block_size);
 }
 
 Result<KvStorage> KvStorage::create(const KvShape& shape) {
   HEARTH_CHECK(shape.num_layers > 0 && shape.num_kv_heads > 0 && shape.head_dim > 0 &&
                shape.block_size > 0 && shape.num_blocks > 0);
+  HEARTH_CHECK(shape.dtype == DType::kF16 || shape.dtype == DType::kQ8_0);
+  // The last region may be short of blocks, but each of its layers' runs has its full length.
+  const std::size_t regions =
+      shape.num_blocks / kRegionBlocks + (shape.num_blocks % kRegionBlocks != 0 ? 1 : 0);
+  const std::size_t last_blocks = shape.num_blocks - (regions - 1) * kRegionBlocks;
+  const std::size_t per_region = regions == 1 ? last_blocks : kRegionBlocks;
   std::size_t needed = shape.bytes_per_block();
   const bool representable =
-      multiply(needed, shape.num_blocks) &&
+      multiply(needed, per_region) && multiply(needed, regions) &&
       needed <= static_cast<std::size_t>(std::numeric_limits<std::ptrdiff_t>::max());
   if (!representable) {
     return error(StatusCode::kResourceExhausted,
                  "a KV cache of {} blocks of {} bytes is beyond the address space",
                  shape.num_blocks, shape.bytes_per_block());
   }
-  KvStorage storage;
-  storage.shape_ = shape;
-  void* data =
-      ::mmap(nullptr, storage.bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (data == MAP_FAILED) {
+  auto memory = AnonymousMapping::create(needed);
+  if (!memory.has_value()) {
     return error(StatusCode::kResourceExhausted,
                  "the KV cache needs {} bytes ({} blocks of {} tokens), which the system refuses",
-                 storage.bytes(), shape.num_blocks, shape.block_size);
+                 needed, shape.num_blocks, shape.block_size);
   }
-  storage.data_ = static_cast<std::uint16_t*>(data);
-  return storage;
+  return KvStorage(shape, *std::move(memory));
 }
 
-KvStorage::KvStorage(KvStorage&& other) noexcept
-    : shape_(other.shape_), data_(std::exchange(other.data_, nullptr)) {}
-
-KvStorage& KvStorage::operator=(KvStorage&& other) noexcept {
-  std::swap(shape_, other.shape_);
-  std::swap(data_, other.data_);
-  return *this;
-}
-
-KvStorage::~KvStorage() {
-  if (data_ != nullptr) ::munmap(data_, bytes());
-}
-
-std::size_t KvStorage::plane_elements() const {
-  const std::size_t exact = shape_.num_blocks * block_stride();
-  return (exact + kCacheLineElements - 1) / kCacheLineElements * kCacheLineElements;
-}
-
-std::size_t KvStorage::bytes() const {
-  return 2 * shape_.num_layers * plane_elements() * sizeof(std::uint16_t);
-}
-
-std::uint16_t* KvStorage::keys(std::size_t layer) const {
-  return data_ + 2 * layer * plane_elements();
-}
-
-std::uint16_t* KvStorage::values(std::size_t layer) const {
-  return data_ + (2 * layer + 1) * plane_elements();
-}
-
-std::size_t KvStorage::block_stride() const {
-  return shape_.num_kv_heads * head_stride();
-}
-
-std::size_t KvStorage::head_stride() const {
-  return shape_.head_dim * shape_.block_size;
+KvLayerView KvStorage::layer(std::size_t idx) const {
+  KvLayerView view;
+  view.dtype = shape_.dtype;
+  view.block_size = shape_.block_size;
+  view.head_stride = kv_head_bytes(shape_.dtype, shape_.head_dim, shape_.block_size);
+  view.block_stride = shape_.num_kv_heads * view.head_stride;
+  view.region_blocks = std::min(shape_.num_blocks, kRegionBlocks);
+  const std::size_t run = view.region_blocks * view.block_stride;
+  view.region_stride = 2 * shape_.num_layers * run;
+  view.k = memory_.data() + 2 * idx * run;
+  view.v = view.k + run;
+  return view;
 }
 
 }  // namespace hearth

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 #include <utility>
+#include <vector>
 
 namespace hearth {
 namespace {
@@ -19,34 +20,52 @@ TEST(KvStorageTest, BytesPerBlockCountsKeysAndValuesOfAllLayers) {
   EXPECT_EQ(small_shape().bytes_per_token(), 2u * 3 * 2 * 4 * sizeof(std::uint16_t));
 }
 
-TEST(KvStorageTest, PlanesDoNotOverlapAndAreWritable) {
-  const KvStorage storage = KvStorage::create(small_shape()).value();
-  const std::size_t plane = 5 * storage.block_stride();
-  EXPECT_EQ(storage.head_stride(), 4u * 16);
-  EXPECT_EQ(storage.block_stride(), 2u * 4 * 16);
-  std::uint16_t mark = 0;
-  for (std::size_t layer = 0; layer < 3; ++layer) {
-    std::fill_n(storage.keys(layer), plane, mark++);
-    std::fill_n(storage.values(layer), plane, mark++);
-  }
-  mark = 0;
-  for (std::size_t layer = 0; layer < 3; ++layer) {
-    for (std::uint16_t* data : {storage.keys(layer), storage.values(layer)}) {
-      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(data) % 64, 0u);
-      EXPECT_EQ(data[0], mark);
-      EXPECT_EQ(data[plane - 1], mark);
-      ++mark;
+TEST(KvStorageTest, QuantizedBlocksHaveAScalePerPositionAnd32Components) {
+  KvShape shape = small_shape();
+  shape.dtype = DType::kQ8_0;
+  EXPECT_EQ(shape.bytes_per_block(), 2u * 3 * 2 * 16 * (4 + 2));
+  shape.head_dim = 80;
+  EXPECT_EQ(shape.bytes_per_block(), 2u * 3 * 2 * 16 * (80 + 3 * 2));
+}
+
+// Every head of every block of every layer, keys and values: all apart, all within the memory.
+TEST(KvStorageTest, CellsDoNotOverlapAndAreWritable) {
+  for (const DType dtype : {DType::kF16, DType::kQ8_0}) {
+    for (const std::size_t num_blocks : {1U, 5U, 32U, 33U, 70U}) {
+      KvShape shape = small_shape();
+      shape.dtype = dtype;
+      shape.num_blocks = num_blocks;
+      const KvStorage storage = KvStorage::create(shape).value();
+      const std::size_t cell = kv_head_bytes(dtype, shape.head_dim, shape.block_size);
+      std::vector<std::byte*> cells;
+      for (std::size_t layer = 0; layer < shape.num_layers; ++layer) {
+        const KvLayerView view = storage.layer(layer);
+        EXPECT_EQ(view.dtype, dtype);
+        for (std::size_t block = 0; block < num_blocks; ++block) {
+          for (std::size_t head = 0; head < shape.num_kv_heads; ++head) {
+            cells.push_back(view.k + view.offset(block, head));
+            cells.push_back(view.v + view.offset(block, head));
+          }
+        }
+      }
+      std::ranges::sort(cells);
+      for (std::size_t i = 0; i < cells.size(); ++i) {
+        std::fill_n(cells[i], cell, std::byte{1});
+        if (i > 0) EXPECT_GE(cells[i], cells[i - 1] + cell);
+      }
+      EXPECT_LE(cells.size() * cell, storage.bytes());
+      EXPECT_LE(cells.back() + cell, cells.front() + storage.bytes());
     }
   }
 }
 
 TEST(KvStorageTest, MovingHandsTheMemoryOver) {
   KvStorage first = KvStorage::create(small_shape()).value();
-  first.keys(0)[0] = 42;
+  first.layer(0).k[0] = std::byte{42};
   KvStorage second = std::move(first);
-  EXPECT_EQ(second.keys(0)[0], 42);
+  EXPECT_EQ(second.layer(0).k[0], std::byte{42});
   first = std::move(second);
-  EXPECT_EQ(first.keys(0)[0], 42);
+  EXPECT_EQ(first.layer(0).k[0], std::byte{42});
 }
 
 TEST(KvStorageTest, RefusesWhatTheAddressSpaceCannotHold) {

@@ -151,9 +151,7 @@ ConstMatrixView Decoder::forward(const ForwardBatch& batch, KvStorage& kv) {
   const MatrixView residual = rows_of(activations_.residual, num_tokens, config_.hidden_size);
   device_.embed(*weights_.token_embedding, batch.tokens, residual);
   for (std::size_t i = 0; i < weights_.layers.size(); ++i) {
-    const KvLayerView cache = {kv.keys(i), kv.values(i), kv.block_stride(), kv.head_stride(),
-                               kv.shape().block_size};
-    attention_block(weights_.layers[i], batch, cache);
+    attention_block(weights_.layers[i], batch, kv.layer(i));
     feed_forward_block(weights_.layers[i], num_tokens);
   }
   return compute_logits(batch);

@@ -113,9 +113,13 @@ class FakeModel final : public Model {
     const std::size_t block_size = kv.shape().block_size;
     const auto block = static_cast<std::size_t>(rows.block_table[position / block_size]);
     HEARTH_CHECK(block < kv.shape().num_blocks);
-    const std::size_t base = block * kv.block_stride();
-    return {kv.keys(0) + base + position % block_size,
-            kv.values(0) + base + position % block_size * kv.shape().head_dim};
+    const KvLayerView layer = kv.layer(0);
+    const std::size_t offset = layer.offset(block, 0);
+    const auto elements = [offset](std::byte* run) {
+      return reinterpret_cast<std::uint16_t*>(run + offset);
+    };
+    return {elements(layer.k) + position % block_size,
+            elements(layer.v) + position % block_size * kv.shape().head_dim};
   }
 
   static void store(const ForwardBatch& batch, const SequenceRows& rows, const KvStorage& kv) {
