@@ -23,8 +23,8 @@ void Scope::set(NameId id, const Value& value) {
 }
 
 Interpreter::Interpreter(const Tree& tree, const Limits& limits,
-                         std::chrono::system_clock::time_point now)
-    : Runtime(limits, now),
+                         std::chrono::system_clock::time_point now, std::stop_token stop)
+    : Runtime(limits, now, std::move(stop)),
       tree_(tree),
       globals_(tree.names.size()),
       has_global_(tree.names.size(), false) {}

@@ -1,6 +1,7 @@
 // Walks a syntax tree.
 #pragma once
 
+#include <stop_token>
 #include <vector>
 
 #include "base/json.h"
@@ -44,7 +45,8 @@ struct Macro final : Object {
 
 class Interpreter final : public Runtime {
  public:
-  Interpreter(const Tree& tree, const Limits& limits, std::chrono::system_clock::time_point now);
+  Interpreter(const Tree& tree, const Limits& limits, std::chrono::system_clock::time_point now,
+              std::stop_token stop);
 
   // Renders with the members of `context` as variables; `trusted` members count as the template's
   // own text. `context` outlives the interpreter. Throws Failure.

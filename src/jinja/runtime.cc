@@ -19,8 +19,12 @@ void Runtime::allocate_repeated(std::size_t size, std::size_t count) {
   spend_bytes(size * count);
 }
 
-void Runtime::out_of_steps() const {
-  over_limit("the template takes more than {} steps", limits_.max_steps);
+void Runtime::check_steps() {
+  if (steps_ > limits_.max_steps)
+    over_limit("the template takes more than {} steps", limits_.max_steps);
+  if (stop_.stop_requested())
+    throw Failure{StatusCode::kCancelled, "the rendering was stopped", offset_};
+  checked_until_ = std::min(limits_.max_steps, steps_ + kStepsPerStopCheck);
 }
 
 void Runtime::fail_undefined(const Value& value) const {

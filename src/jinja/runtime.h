@@ -5,6 +5,7 @@
 #include <array>
 #include <chrono>
 #include <cstdint>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -26,6 +27,8 @@ struct Limits {
 };
 
 inline constexpr std::size_t kBytesPerStep = 512;
+// A render whose owner asks it to stop takes at most about this many more steps.
+inline constexpr std::size_t kStepsPerStopCheck = 1024;
 
 struct Arguments {
   std::vector<Value> positional;
@@ -69,8 +72,8 @@ struct Function final : Object {
 
 class Runtime {
  public:
-  Runtime(const Limits& limits, std::chrono::system_clock::time_point now)
-      : limits_(limits), now_(now) {}
+  Runtime(const Limits& limits, std::chrono::system_clock::time_point now, std::stop_token stop)
+      : limits_(limits), now_(now), stop_(std::move(stop)) {}
   Runtime(const Runtime&) = delete;
   Runtime& operator=(const Runtime&) = delete;
   virtual ~Runtime() = default;
@@ -81,12 +84,13 @@ class Runtime {
 
   std::chrono::system_clock::time_point now() const { return now_; }
 
-  // --- budgets: each throws Failure(kOutOfRange) when spent ---
+  // --- budgets: each throws Failure(kOutOfRange) when spent; spending steps also throws
+  // Failure(kCancelled) soon after a stop was requested ---
 
   void spend(std::size_t steps = 1) {
     steps_ += steps;
-    if (steps_ > limits_.max_steps) [[unlikely]]
-      out_of_steps();
+    if (steps_ > checked_until_) [[unlikely]]
+      check_steps();
   }
   void spend_bytes(std::size_t num_bytes) { spend(num_bytes / kBytesPerStep); }
   void allocate(std::size_t num_bytes);
@@ -146,13 +150,15 @@ class Runtime {
   const Limits& limits() const { return limits_; }
 
  private:
-  [[noreturn]] void out_of_steps() const;
+  void check_steps();
   Bound bind(const Builtin& builtin, const Arguments& arguments) const;
 
   Limits limits_;
   std::chrono::system_clock::time_point now_;
+  std::stop_token stop_;
   Arena arena_;
   std::size_t steps_ = 0;
+  std::size_t checked_until_ = 0;  // Up to so many steps are known to be granted.
   std::size_t value_bytes_ = 0;
   std::uint32_t offset_ = 0;
 };

@@ -43,7 +43,7 @@ Result<Template> Template::compile(std::string_view source, const Limits& limits
 
 Result<Rendered> Template::render(const RenderInput& input) const {
   try {
-    Interpreter interpreter(*tree_, limits_, input.now);
+    Interpreter interpreter(*tree_, limits_, input.now, input.stop);
     TextBuilder out = interpreter.run(input.variables, input.trusted);
     Rendered rendered;
     rendered.runs = out.marks().runs();

@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -33,6 +34,7 @@ struct RenderInput {
   // Variables whose text counts as the template's own.
   std::vector<std::string_view> trusted;
   std::chrono::system_clock::time_point now;  // What strftime_now shows, in local time.
+  std::stop_token stop = {};                  // Ends the render early; may never come.
 };
 
 // Immutable; render() is safe from several threads.
@@ -47,7 +49,8 @@ class Template {
   ~Template();
 
   // kInvalidArgument when the template refuses (raise_exception) or fails on this input,
-  // kOutOfRange on a limit; the message ends with line and column.
+  // kOutOfRange on a limit, kCancelled soon after input.stop was requested; the message ends with
+  // line and column.
   Result<Rendered> render(const RenderInput& input) const;
 
  private:

@@ -6,6 +6,8 @@
 #include <cstdlib>
 #include <filesystem>
 #include <map>
+#include <stop_token>
+#include <thread>
 
 #include "base/file.h"
 #include "base/json.h"
@@ -67,6 +69,35 @@ json::Object object(std::string_view text) {
   auto value = json::parse(text);
   EXPECT_TRUE(value.has_value()) << text;
   return value ? *value->as_object() : json::Object();
+}
+
+// A render that nothing but its owner ends.
+Result<Rendered> render_endlessly(std::stop_token stop) {
+  constexpr Limits kNoLimits{.max_steps = SIZE_MAX, .max_value_bytes = SIZE_MAX};
+  const auto compiled = Template::compile(
+      "{% for a in range(100000) %}{% for b in range(100000) %}{% for c in range(100000) %}"
+      "{% endfor %}{% endfor %}{% endfor %}",
+      kNoLimits);
+  return compiled->render({.variables = {}, .trusted = {}, .now = {}, .stop = std::move(stop)});
+}
+
+TEST(Stopping, EndsARenderThatHasNotBegun) {
+  std::stop_source source;
+  source.request_stop();
+  const auto rendered = render_endlessly(source.get_token());
+  ASSERT_FALSE(rendered.has_value());
+  EXPECT_EQ(rendered.error().code(), StatusCode::kCancelled);
+}
+
+TEST(Stopping, EndsARunningRender) {
+  StatusCode code = StatusCode::kOk;
+  {
+    const std::jthread running([&code](std::stop_token stop) {
+      const auto rendered = render_endlessly(std::move(stop));
+      if (!rendered) code = rendered.error().code();
+    });
+  }  // Asks for the stop and waits.
+  EXPECT_EQ(code, StatusCode::kCancelled);
 }
 
 // --- golden data ---

@@ -9,12 +9,13 @@
 namespace hearth {
 namespace {
 
-std::vector<TokenId> encode_without_bos(const Tokenizer& tokenizer, const RenderedPrompt& prompt) {
+std::vector<TokenId> encode_without_bos(const Tokenizer& tokenizer, const RenderedPrompt& prompt,
+                                        const std::stop_token& stop) {
   std::vector<TextSpan> spans;
   spans.reserve(prompt.spans.size());
   for (const RenderedPrompt::Span& span : prompt.spans)
     spans.push_back({span.text, span.special});
-  return tokenizer.encode(spans, /*add_special=*/false);
+  return tokenizer.encode(spans, /*add_special=*/false, stop);
 }
 
 // As the reference libraries offer it to templates: tools and documents exist, but are none.
@@ -29,28 +30,37 @@ json::Object template_context(const ModelRef& model, const ChatInput& input) {
   return context;
 }
 
+ApiError stopped() {
+  return unavailable("unavailable", "The request ended before its prompt was read.");
+}
+
 }  // namespace
 
-ApiResult<PreparedPrompt> prepare_chat(const ModelRef& model, const ChatInput& input) {
+ApiResult<PreparedPrompt> prepare_chat(const ModelRef& model, const ChatInput& input,
+                                       const PromptOptions& options) {
   if (model.chat_template == nullptr) {
     return std::unexpected(invalid_field(
         "messages", "no_chat_template",
         fmt::format("The model '{}' cannot be asked by chat: {}. Use /v1/completions.", model.name,
                     model.chat_template_problem)));
   }
-  const auto rendered = model.chat_template->render(template_context(model, input));
+  const auto rendered =
+      model.chat_template->render(template_context(model, input), {.stop = options.stop});
+  if (options.stop.stop_requested()) return std::unexpected(stopped());
   if (!rendered) {
     return std::unexpected(
         invalid_field("messages", "chat_template_error", rendered.error().message()));
   }
   PreparedPrompt prompt;
-  prompt.ids = input.add_special_tokens ? encode_prompt(*model.tokenizer, *rendered)
-                                        : encode_without_bos(*model.tokenizer, *rendered);
+  prompt.ids = input.add_special_tokens
+                   ? encode_prompt(*model.tokenizer, *rendered, options.stop)
+                   : encode_without_bos(*model.tokenizer, *rendered, options.stop);
+  if (options.stop.stop_requested()) return std::unexpected(stopped());
   return prompt;
 }
 
 ApiResult<PreparedPrompt> prepare_text(const ModelRef& model, const PromptInput& input,
-                                       bool add_special_tokens) {
+                                       bool add_special_tokens, const PromptOptions& options) {
   const Tokenizer& tokenizer = *model.tokenizer;
   PreparedPrompt prompt;
   if (const auto* ids = std::get_if<std::vector<TokenId>>(&input)) {
@@ -60,7 +70,8 @@ ApiResult<PreparedPrompt> prepare_text(const ModelRef& model, const PromptInput&
     return prompt;
   }
   prompt.text = std::get<std::string>(input);
-  prompt.ids = tokenizer.encode(prompt.text, add_special_tokens, SpecialText::kParse);
+  prompt.ids = tokenizer.encode(prompt.text, add_special_tokens, SpecialText::kParse, options.stop);
+  if (options.stop.stop_requested()) return std::unexpected(stopped());
   const SpecialTokens& special = tokenizer.special();
   if (add_special_tokens && special.add_bos && special.bos) {
     const bool doubled =

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -17,13 +18,20 @@ struct PreparedPrompt {
   std::size_t num_added = 0;  // Ids at the front that are not in `text` (BOS).
 };
 
+struct PromptOptions {
+  // For the owner to end the work early, from any thread (the client left, the server shuts down):
+  // within milliseconds the answer is then a 503. Left out: never.
+  std::stop_token stop = {};
+};
+
 // Renders and tokenizes a chat. Text of the messages never becomes a special token.
-ApiResult<PreparedPrompt> prepare_chat(const ModelRef& model, const ChatInput& input);
+ApiResult<PreparedPrompt> prepare_chat(const ModelRef& model, const ChatInput& input,
+                                       const PromptOptions& options = {});
 
 // Tokenizes a text prompt; here special tokens in the text count as such, since the caller writes
 // the whole prompt. BOS is not doubled if the text begins with it.
 ApiResult<PreparedPrompt> prepare_text(const ModelRef& model, const PromptInput& input,
-                                       bool add_special_tokens);
+                                       bool add_special_tokens, const PromptOptions& options = {});
 
 // 400 when the prompt is empty, or leaves no room for an answer of at least one token (unless
 // max_tokens is 0).

@@ -64,29 +64,19 @@ class BpeModel final : public TextModel {
     return {};
   }
 
-  void encode(std::string_view text, std::vector<TokenId>& out) const override {
+  void encode(std::string_view text, std::vector<TokenId>& out,
+              const std::stop_token& stop) const override {
     std::string normalized;
     if (nfc_ && !is_trivially_nfc(text)) {
       normalized = to_nfc(text);
       text = normalized;
     }
-    std::vector<std::string_view> words;
-    splitter_.split(text, words);
     Merger merger;
     std::string spelling;
-    for (const std::string_view word : words) {
-      if (ignore_merges_) {
-        spelling.clear();
-        byte_level::append_spelling(spelling, word);
-        // A control token's spelling in the text stays text.
-        const auto id = vocabulary_.find(spelling);
-        if (id && vocabulary_.kind(*id) != TokenKind::kControl) {
-          out.push_back(*id);
-          continue;
-        }
-      }
-      encode_word(word, merger, out);
-    }
+    splitter_.split(text, [&](std::string_view word) {
+      if (!ignore_merges_ || !take_whole(word, spelling, out)) encode_word(word, merger, out, stop);
+      return !stop.stop_requested();
+    });
   }
 
   std::string piece_bytes(std::string_view piece, TokenKind kind) const override {
@@ -99,7 +89,19 @@ class BpeModel final : public TextModel {
   std::string description() const override { return fmt::format("byte-level BPE ({})", pre_); }
 
  private:
-  void encode_word(std::string_view word, Merger& merger, std::vector<TokenId>& out) const {
+  // Appends the one id of a word that is a token as a whole. `spelling` is working memory.
+  bool take_whole(std::string_view word, std::string& spelling, std::vector<TokenId>& out) const {
+    spelling.clear();
+    byte_level::append_spelling(spelling, word);
+    const auto id = vocabulary_.find(spelling);
+    // A control token's spelling in the text stays text.
+    if (!id || vocabulary_.kind(*id) == TokenKind::kControl) return false;
+    out.push_back(*id);
+    return true;
+  }
+
+  void encode_word(std::string_view word, Merger& merger, std::vector<TokenId>& out,
+                   const std::stop_token& stop) const {
     merger.clear();
     for (std::size_t at = 0; at < word.size(); ++at) {
       const TokenId id = byte_ids_[static_cast<unsigned char>(word[at])];
@@ -110,7 +112,8 @@ class BpeModel final : public TextModel {
           const Merge* merge = merges_.find(left.id, right.id);
           if (merge == nullptr) return std::nullopt;
           return Merger::Candidate{.priority = merge->rank, .merged_id = merge->merged_id};
-        });
+        },
+        stop);
     merger.for_each([&out](const Symbol& symbol) { out.push_back(symbol.id); });
   }
 

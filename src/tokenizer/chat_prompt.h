@@ -2,6 +2,7 @@
 // and a tokenizer from a rendered prompt.
 #pragma once
 
+#include <stop_token>
 #include <vector>
 
 #include "base/json.h"
@@ -16,7 +17,9 @@ namespace hearth {
 void add_special_tokens(const Tokenizer& tokenizer, json::Object& context);
 
 // Ids of a rendered prompt. Special tokens arise from the template's own text alone. BOS is added
-// when the model file asks for it and the template did not write it; EOS never.
-std::vector<TokenId> encode_prompt(const Tokenizer& tokenizer, const RenderedPrompt& prompt);
+// when the model file asks for it and the template did not write it; EOS never. `stop` as for
+// Tokenizer::encode().
+std::vector<TokenId> encode_prompt(const Tokenizer& tokenizer, const RenderedPrompt& prompt,
+                                   const std::stop_token& stop = {});
 
 }  // namespace hearth

@@ -50,7 +50,8 @@ Result<RenderedPrompt> ChatTemplate::render(const json::Value& context,
   }
   const jinja::RenderInput input{.variables = *variables,
                                  .trusted = {std::begin(kOwnVariables), std::end(kOwnVariables)},
-                                 .now = options.now.value_or(system_clock().wall_now())};
+                                 .now = options.now.value_or(system_clock().wall_now()),
+                                 .stop = options.stop};
   HEARTH_ASSIGN_OR_RETURN(const auto rendered, impl_->compiled.render(input));
   RenderedPrompt prompt;
   std::size_t begin = 0;

@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,7 +36,10 @@ struct RenderedPrompt {
 
 struct RenderOptions {
   // What strftime_now shows, in local time; unset: the machine's clock.
-  std::optional<std::chrono::system_clock::time_point> now;
+  std::optional<std::chrono::system_clock::time_point> now = {};
+  // For the owner to end the render early, from any thread (the client left, the server shuts
+  // down): render() then gives kCancelled within a few milliseconds. Left out: never.
+  std::stop_token stop = {};
 };
 
 // A compiled Jinja template. Immutable; render() is safe from several threads.
@@ -53,7 +57,7 @@ class ChatTemplate {
   // descriptions) is marked kPlain however the template transformed it, except the members named
   // bos_token, eos_token, unk_token and pad_token. kInvalidArgument when the template itself
   // refuses (raise_exception: its message is passed on) or fails on this input; kOutOfRange on a
-  // limit.
+  // limit; kCancelled once options.stop was requested.
   Result<RenderedPrompt> render(const json::Value& context,
                                 const RenderOptions& options = {}) const;
 

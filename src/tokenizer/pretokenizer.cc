@@ -73,16 +73,13 @@ struct PreTokenizer::Impl {
   struct Matching {
     pcre2_match_data* data = nullptr;
     pcre2_match_context* context = nullptr;
-    std::vector<std::string_view>* words = nullptr;
+    const Visit* visit = nullptr;
   };
 
-  // Splits `text` by the expressions from `step` on.
-  void split(std::string_view text, std::size_t step, const Matching& matching) const {
-    if (text.empty()) return;
-    if (step == codes.size()) {
-      matching.words->push_back(text);
-      return;
-    }
+  // Splits `text` by the expressions from `step` on. False: the visitor wants no more.
+  bool split(std::string_view text, std::size_t step, const Matching& matching) const {
+    if (text.empty()) return true;
+    if (step == codes.size()) return (*matching.visit)(text);
     const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
     std::size_t done = 0;    // Everything before is split.
     std::size_t search = 0;  // Where the next search starts.
@@ -94,11 +91,11 @@ struct PreTokenizer::Impl {
       const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(matching.data);
       const std::size_t begin = bounds[0];
       const std::size_t end = bounds[1];
-      split(text.substr(done, begin - done), step + 1, matching);
-      split(text.substr(begin, end - begin), step + 1, matching);
+      if (!split(text.substr(done, begin - done), step + 1, matching)) return false;
+      if (!split(text.substr(begin, end - begin), step + 1, matching)) return false;
       done = search = end;
     }
-    split(text.substr(done), step + 1, matching);
+    return split(text.substr(done), step + 1, matching);
   }
 };
 
@@ -116,13 +113,13 @@ Result<PreTokenizer> PreTokenizer::create(std::span<const std::string_view> patt
   return PreTokenizer(std::move(impl));
 }
 
-void PreTokenizer::split(std::string_view text, std::vector<std::string_view>& words) const {
+void PreTokenizer::split(std::string_view text, const Visit& visit) const {
   const std::unique_ptr<pcre2_match_data, FreeMatchData> data(pcre2_match_data_create(1, nullptr));
   const std::unique_ptr<pcre2_match_context, FreeMatchContext> context(
       pcre2_match_context_create(nullptr));
   HEARTH_CHECK(data != nullptr && context != nullptr);
   pcre2_set_match_limit(context.get(), kMatchLimit);
-  impl_->split(text, 0, {.data = data.get(), .context = context.get(), .words = &words});
+  impl_->split(text, 0, {.data = data.get(), .context = context.get(), .visit = &visit});
 }
 
 const PreTokenizerScheme* find_pretokenizer_scheme(std::string_view name) {

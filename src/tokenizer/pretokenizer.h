@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -39,10 +40,13 @@ class PreTokenizer {
   PreTokenizer& operator=(PreTokenizer&&) noexcept;
   ~PreTokenizer();
 
-  // Appends the words of `text` (valid UTF-8) in order; together they are the text. Linear in its
-  // length for the expressions of the table. Where the matcher gives up (its limit on
-  // backtracking), the rest of the piece stays whole.
-  void split(std::string_view text, std::vector<std::string_view>& words) const;
+  // Gets one word after the other; false ends the splitting.
+  using Visit = std::function<bool(std::string_view word)>;
+
+  // Visits the words of `text` (valid UTF-8) in order; together they are the text. Linear in its
+  // length for the expressions of the table, and keeps nothing that grows with it. Where the
+  // matcher gives up (its limit on backtracking), the rest of the piece stays whole.
+  void split(std::string_view text, const Visit& visit) const;
 
  private:
   struct Impl;

@@ -9,11 +9,18 @@
 namespace hearth {
 namespace {
 
+PreTokenizer::Visit collect(std::vector<std::string_view>& words) {
+  return [&words](std::string_view word) {
+    words.push_back(word);
+    return true;
+  };
+}
+
 std::vector<std::string> split_by(std::string_view scheme_name, std::string_view text) {
   const PreTokenizerScheme* scheme = find_pretokenizer_scheme(scheme_name);
   EXPECT_NE(scheme, nullptr) << scheme_name;
   std::vector<std::string_view> words;
-  PreTokenizer::create(scheme->patterns)->split(text, words);
+  PreTokenizer::create(scheme->patterns)->split(text, collect(words));
   return {words.begin(), words.end()};
 }
 
@@ -62,7 +69,7 @@ TEST(PreTokenizerTest, WordsTogetherAreTheText) {
     for (const std::string& run : runs) {
       const std::string text = run + "x " + run + "\xC3\xA9";
       std::vector<std::string_view> words;
-      splitter->split(text, words);
+      splitter->split(text, collect(words));
       std::string joined;
       for (const std::string_view word : words) {
         EXPECT_FALSE(word.empty());
@@ -70,6 +77,16 @@ TEST(PreTokenizerTest, WordsTogetherAreTheText) {
       }
       EXPECT_TRUE(joined == text) << scheme.names.front() << " " << run.front();
     }
+  }
+}
+
+TEST(PreTokenizerTest, EndsWhenTheVisitorWantsNoMore) {
+  for (const PreTokenizerScheme& scheme : pretokenizer_schemes()) {
+    const auto splitter = PreTokenizer::create(scheme.patterns);
+    int num_visited = 0;
+    splitter->split("one, two 34 five\n six",
+                    [&num_visited](std::string_view) { return ++num_visited < 3; });
+    EXPECT_EQ(num_visited, 3) << scheme.names.front();
   }
 }
 

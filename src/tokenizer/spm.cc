@@ -63,7 +63,8 @@ class SpmModel final : public TextModel {
            std::ranges::find(byte_ids_, kNoToken) == byte_ids_.end();
   }
 
-  void encode(std::string_view text, std::vector<TokenId>& out) const override {
+  void encode(std::string_view text, std::vector<TokenId>& out,
+              const std::stop_token& stop) const override {
     const std::string escaped = escape(text);
     Merger merger;
     for (std::size_t at = 0; at < escaped.size();) {
@@ -81,7 +82,8 @@ class SpmModel final : public TextModel {
           if (id == kNoToken) return std::nullopt;
           if (vocabulary_.kind(id) == TokenKind::kUnused) splits.try_emplace(piece, left.length);
           return Merger::Candidate{.priority = vocabulary_.score(id), .merged_id = id};
-        });
+        },
+        stop);
     Output output{.ids = out};
     merger.for_each([&](const Symbol& symbol) {
       emit(std::string_view(escaped).substr(symbol.begin, symbol.length), symbol.id, splits,

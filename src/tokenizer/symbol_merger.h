@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <stop_token>
 #include <vector>
 
 #include "tokenizer/tokenizer.h"
@@ -48,12 +49,15 @@ class SymbolMerger {
                         .next = Symbol::kNone});
   }
 
+  // Once `stop` is requested some merges may be left out.
   template <typename Rule>
-  void merge_all(const Rule& rule) {
+  void merge_all(const Rule& rule, const std::stop_token& stop) {
     queue_.clear();
     for (std::uint32_t left = 0; left + 1 < symbols_.size(); ++left)
       consider(left, rule);
+    std::size_t num_steps = 0;
     while (!queue_.empty()) {
+      if (++num_steps % kStepsPerStopCheck == 0 && stop.stop_requested()) return;
       std::pop_heap(queue_.begin(), queue_.end(), later);
       const Entry entry = queue_.back();
       queue_.pop_back();
@@ -80,6 +84,8 @@ class SymbolMerger {
       visit(symbols_[idx]);
     }
   }
+
+  static constexpr std::size_t kStepsPerStopCheck = 4096;
 
  private:
   struct Entry {

@@ -1,6 +1,7 @@
 // The algorithm that turns ordinary text into ids, and an id's spelling back into bytes.
 #pragma once
 
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,8 +16,10 @@ class TextModel {
   virtual ~TextModel() = default;
 
   // Appends the ids of `text`: valid UTF-8, not empty, a stretch of the input between special
-  // tokens (or its ends). Takes O(n log n) steps whatever the text is.
-  virtual void encode(std::string_view text, std::vector<TokenId>& out) const = 0;
+  // tokens (or its ends). Takes O(n log n) steps whatever the text is. Ends early, the ids
+  // unfinished, once `stop` is requested.
+  virtual void encode(std::string_view text, std::vector<TokenId>& out,
+                      const std::stop_token& stop) const = 0;
 
   // The bytes that the spelling of a normal, unused, user-defined or byte token stands for.
   virtual std::string piece_bytes(std::string_view piece, TokenKind kind) const = 0;

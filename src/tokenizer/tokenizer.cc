@@ -162,15 +162,16 @@ struct Tokenizer::Impl {
                                           byte_offsets[idx + 1] - byte_offsets[idx]);
   }
 
-  void encode(const JoinedText& joined, std::vector<TokenId>& ids) const {
+  void encode(const JoinedText& joined, std::vector<TokenId>& ids,
+              const std::stop_token& stop) const {
     const std::string_view text = joined.text;
     std::size_t cursor = 0;
     const auto parse_end = [&](std::size_t at) { return joined.parse_end(at, cursor); };
     std::size_t done = 0;
-    while (done < text.size()) {
+    while (done < text.size() && !stop.stop_requested()) {
       const auto match = matcher.find(text, done, parse_end);
       const std::size_t end = match ? match->begin : text.size();
-      if (end > done) model->encode(text.substr(done, end - done), ids);
+      if (end > done) model->encode(text.substr(done, end - done), ids, stop);
       if (!match) return;
       ids.push_back(match->token->id);
       done = end + match->token->text.size();
@@ -224,17 +225,18 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::create(const TokenizerMetadata& me
   return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(impl)));
 }
 
-std::vector<TokenId> Tokenizer::encode(std::string_view text, bool add_special,
-                                       SpecialText special) const {
+std::vector<TokenId> Tokenizer::encode(std::string_view text, bool add_special, SpecialText special,
+                                       const std::stop_token& stop) const {
   const TextSpan span{.text = text, .special = special};
-  return encode(std::span(&span, 1), add_special);
+  return encode(std::span(&span, 1), add_special, stop);
 }
 
-std::vector<TokenId> Tokenizer::encode(std::span<const TextSpan> spans, bool add_special) const {
+std::vector<TokenId> Tokenizer::encode(std::span<const TextSpan> spans, bool add_special,
+                                       const std::stop_token& stop) const {
   const SpecialTokens& roles = impl_->special;
   std::vector<TokenId> ids;
   if (add_special && roles.add_bos) ids.push_back(*roles.bos);
-  impl_->encode(join(spans), ids);
+  impl_->encode(join(spans), ids, stop);
   if (add_special && roles.add_eos) ids.push_back(*roles.eos);
   return ids;
 }

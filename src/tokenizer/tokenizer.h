@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -55,11 +56,18 @@ class Tokenizer {
 
   // Ids of `text`. Invalid UTF-8 is replaced by U+FFFD first, as the references do. add_special
   // adds BOS/EOS if the file says so. Time is O(n log n) whatever the text is.
-  std::vector<TokenId> encode(std::string_view text, bool add_special, SpecialText special) const;
+  //
+  // `stop` is for the caller to end the work early, from any thread (the client left, the server
+  // shuts down). Once it is requested, encode() returns within milliseconds and what it returns may
+  // be unfinished: whoever passes a token looks at it afterwards and then throws the ids away. Left
+  // out: never.
+  std::vector<TokenId> encode(std::string_view text, bool add_special, SpecialText special,
+                              const std::stop_token& stop = {}) const;
   // Ids of several spans as if they were one text. A pre-tokenizer split or a merge crosses the
   // border between spans exactly as it would inside one text. A control token is recognised only
   // where all its bytes lie in neighbouring kParse spans; a user-defined one may cross a border.
-  std::vector<TokenId> encode(std::span<const TextSpan> spans, bool add_special) const;
+  std::vector<TokenId> encode(std::span<const TextSpan> spans, bool add_special,
+                              const std::stop_token& stop = {}) const;
 
   // Raw bytes of one token as it appears in a running text (byte-level decoding applied, leading
   // space kept; control tokens give an empty text unless `render_control`). Ids outside the

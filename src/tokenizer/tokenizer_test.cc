@@ -6,6 +6,7 @@
 #include <array>
 #include <memory>
 #include <random>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -94,6 +95,19 @@ TEST(TokenizerTest, NormalizesWhereTheSchemeSaysSo) {
   EXPECT_EQ(make(tables)->encode(decomposed, false, SpecialText::kPlain), bytes(decomposed));
   tables.pre = "qwen2";
   EXPECT_EQ(make(tables)->encode(decomposed, false, SpecialText::kPlain), bytes("\xC3\xA9"));
+}
+
+TEST(TokenizerTest, AStopEndsTheWorkEarly) {
+  TokenizerTables tables = byte_tables();
+  const auto tokenizer = make(tables);
+  std::stop_source source;
+  const auto num_ids = [&] {
+    return tokenizer->encode("one two three", false, SpecialText::kPlain, source.get_token())
+        .size();
+  };
+  EXPECT_EQ(num_ids(), 13u);
+  source.request_stop();
+  EXPECT_LT(num_ids(), 13u);
 }
 
 TEST(TokenizerTest, InvalidUtf8BecomesReplacementCharacters) {
