@@ -35,7 +35,7 @@ class AnswerFlags {
         {.name = "temperature", .help = "Randomness; 0 always takes the most probable token."},
         {.min = 0.0, .max = 100.0});
     options.add(top_p_, {.name = "top-p", .help = "Keep the most probable tokens up to this mass."},
-                {.min = 1e-6, .max = 1.0});
+                {.min = kMinTopP, .max = 1.0});
     options.add(top_k_, {.name = "top-k", .help = "Keep this many tokens. 0: all."},
                 {.min = 0, .max = 1 << 21});
     options.add(

@@ -185,10 +185,11 @@ void ActiveRequest::end(GenerationEvent terminal, TimePoint now) {
   HEARTH_CHECK(is_terminal(terminal) && !has_ended_);
   has_ended_ = true;
   const RequestMetrics& metrics = context_.metrics->request;
+  const auto num_open = static_cast<double>(std::ranges::count_if(choices_, &Choice::is_open));
   if (std::holds_alternative<RequestCancelled>(terminal)) {
-    metrics.finished[FinishedReason::kCancelled].increment();
+    metrics.finished[FinishedReason::kCancelled].increment(num_open);
   } else if (std::holds_alternative<RequestFailed>(terminal)) {
-    metrics.finished[FinishedReason::kError].increment();
+    metrics.finished[FinishedReason::kError].increment(num_open);
   }
   metrics.e2e_latency.observe(seconds(now - request_.arrival));
   events_.emplace_back(std::move(terminal));

@@ -87,8 +87,8 @@ class Engine {
   virtual ~Engine() = default;
 
   // Queues a request. Refused at once, with limits and values in the message: kInvalidArgument
-  // (empty prompt, token outside the vocabulary, no choices), kOutOfRange (prompt longer than the
-  // context, a sampling parameter outside its limits), kResourceExhausted (the queue is full),
+  // (empty prompt, token outside the vocabulary, no choices, a sampling parameter outside its
+  // limits), kOutOfRange (prompt longer than the context), kResourceExhausted (the queue is full),
   // kUnavailable (draining).
   virtual Result<std::shared_ptr<GenerationHandle>> submit(GenerationRequest request,
                                                            Notify notify) = 0;

@@ -101,7 +101,7 @@ TEST(EngineTest, RefusesBadRequestsAtTheDoorWithTheReason) {
   EXPECT_EQ(refusal(no_choices).code(), StatusCode::kInvalidArgument);
   GenerationRequest hot = request_of({1});
   hot.sampling.temperature = -1.0f;
-  EXPECT_EQ(refusal(hot).code(), StatusCode::kOutOfRange);
+  EXPECT_EQ(refusal(hot).code(), StatusCode::kInvalidArgument);
 
   const auto& rejected = engine.metrics().request.rejected;
   EXPECT_EQ(rejected[RejectionReason::kTooLong].value(), 1.0);
@@ -232,7 +232,7 @@ TEST(EngineTest, ANumericalErrorFailsItsRequestOnlyAndLeavesNothingInTheCache) {
   EXPECT_NE(bad_answer.failure().message().find("numerical_error"), std::string::npos);
   expect_answer(collect(*good_handle), good, engine.model());
   EXPECT_EQ(engine.metrics().engine.numerical_errors.value(), 1.0);
-  EXPECT_EQ(engine.metrics().request.finished[FinishedReason::kError].value(), 1.0);
+  EXPECT_EQ(engine.metrics().request.finished[FinishedReason::kError].value(), 2.0);
 
   const GenerationRequest same_beginning = request_of(some_tokens(60), 2);
   EXPECT_EQ(engine.run(same_beginning).prompt->cached_tokens, 0u);

@@ -80,9 +80,9 @@ class Penalties {
 };
 
 Status check_range(std::string_view name, float value, double low, double high) {
-  if (value >= low && value <= high) return {};
-  return make_status(StatusCode::kOutOfRange, "{} must be between {} and {}, not {}", name, low,
-                     high, value);
+  if (value >= static_cast<float>(low) && value <= static_cast<float>(high)) return {};
+  return make_status(StatusCode::kInvalidArgument, "{} must be between {} and {}, not {}", name,
+                     low, high, value);
 }
 
 bool in_vocabulary(std::int32_t id, std::size_t vocab_size) {
@@ -98,15 +98,14 @@ Status invalid_logits(std::span<const float> logits) {
 }  // namespace
 
 Status check_sampling_params(const SamplingParams& params, std::size_t vocab_size) {
-  constexpr double kSmallest = std::numeric_limits<float>::min();
   constexpr double kLargest = std::numeric_limits<float>::max();
   HEARTH_RETURN_IF_ERROR(check_range("temperature", params.temperature, 0.0, kLargest));
-  HEARTH_RETURN_IF_ERROR(check_range("top_p", params.top_p, kSmallest, 1.0));
+  HEARTH_RETURN_IF_ERROR(check_range("top_p", params.top_p, kMinTopP, 1.0));
   HEARTH_RETURN_IF_ERROR(check_range("min_p", params.min_p, 0.0, 1.0));
   HEARTH_RETURN_IF_ERROR(check_range("frequency_penalty", params.frequency_penalty, -2.0, 2.0));
   HEARTH_RETURN_IF_ERROR(check_range("presence_penalty", params.presence_penalty, -2.0, 2.0));
   HEARTH_RETURN_IF_ERROR(
-      check_range("repetition_penalty", params.repetition_penalty, kSmallest, 10.0));
+      check_range("repetition_penalty", params.repetition_penalty, kMinRepetitionPenalty, 10.0));
   std::unordered_set<std::int32_t> ids;
   for (const auto& [id, bias] : params.logit_bias) {
     if (!in_vocabulary(id, vocab_size)) {

@@ -27,20 +27,24 @@
 
 namespace hearth {
 
+// Smaller ones would vanish or overflow in the arithmetic.
+inline constexpr double kMinTopP = 1e-6;
+inline constexpr double kMinRepetitionPenalty = 0.01;
+
 struct SamplingParams {
-  float temperature = 1.0f;                                     // >= 0
-  float top_p = 1.0f;                                           // (0, 1]
-  std::uint32_t top_k = 0;                                      // 0: off
-  float min_p = 0.0f;                                           // [0, 1]
-  float frequency_penalty = 0.0f;                               // [-2, 2]
-  float presence_penalty = 0.0f;                                // [-2, 2]
-  float repetition_penalty = 1.0f;                              // (0, 10]; 1: off
+  float temperature = 1.0f;         // >= 0
+  float top_p = 1.0f;               // [kMinTopP, 1]
+  std::uint32_t top_k = 0;          // 0: off
+  float min_p = 0.0f;               // [0, 1]
+  float frequency_penalty = 0.0f;   // [-2, 2]
+  float presence_penalty = 0.0f;    // [-2, 2]
+  float repetition_penalty = 1.0f;  // [kMinRepetitionPenalty, 10]; 1: off
   std::vector<std::pair<std::int32_t, float>> logit_bias = {};  // (token id, [-100, 100])
   std::uint64_t seed = 0;  // The front end draws one when the request has none.
 };
 
-// kOutOfRange when a field is outside the limits above, kInvalidArgument when logit_bias names a
-// token outside the vocabulary or the same one twice. Names the field, its limits and the value.
+// kInvalidArgument when a field is outside the limits above, or logit_bias names a token outside
+// the vocabulary or the same one twice. Names the field, its limits and the value.
 Status check_sampling_params(const SamplingParams& params, std::size_t vocab_size);
 
 struct TokenLogprob {

@@ -276,8 +276,7 @@ TEST(CheckSamplingParams, NamesTheFieldItsLimitsAndTheValue) {
     return check_sampling_params(params, 100).message();
   };
   EXPECT_EQ(message({}), "");
-  EXPECT_EQ(message({.top_p = 1.5f}),
-            "top_p must be between 1.1754943508222875e-38 and 1, not 1.5");
+  EXPECT_EQ(message({.top_p = 1.5f}), "top_p must be between 1e-06 and 1, not 1.5");
   EXPECT_THAT(message({.temperature = -0.5f}), HasSubstr("temperature"));
   EXPECT_THAT(message({.temperature = kNan}), HasSubstr("temperature"));
   EXPECT_THAT(message({.temperature = kInfinity}), HasSubstr("temperature"));

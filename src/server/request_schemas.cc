@@ -2,6 +2,8 @@
 
 #include <array>
 
+#include "sampling/sampler.h"
+
 namespace hearth {
 namespace {
 
@@ -24,11 +26,6 @@ constexpr Field bounded(Field field, double min, double max) {
   field.min = min;
   field.max = max;
   return field;
-}
-
-constexpr Field above(Field field, double min, double max) {
-  field.above_min = true;
-  return bounded(field, min, max);
 }
 
 constexpr Field of(Field field, std::string_view items) {
@@ -63,9 +60,9 @@ constexpr auto kGenerationFields = std::to_array<Field>({
     bounded(honoured("n", kInteger, "1", "Number of answers to each prompt."), 1, kMaxChoices),
     bounded(honoured("temperature", kNumber, "1.0", "0 always takes the most probable token."), 0,
             2),
-    above(honoured("top_p", kNumber, "1.0",
-                   "Keep the most probable tokens of this total probability."),
-          0, 1),
+    bounded(honoured("top_p", kNumber, "1.0",
+                     "Keep the most probable tokens of this total probability."),
+            kMinTopP, 1),
     bounded(honoured("top_k", kInteger, "0", "Keep this many tokens; 0 or -1 keeps all."), -1,
             1'000'000),
     bounded(honoured("min_p", kNumber, "0.0",
@@ -76,9 +73,9 @@ constexpr auto kGenerationFields = std::to_array<Field>({
             -2, 2),
     bounded(honoured("presence_penalty", kNumber, "0.0", "Lowers tokens the answer already has."),
             -2, 2),
-    above(honoured("repetition_penalty", kNumber, "1.0",
-                   "Above 1 lowers tokens that prompt or answer already have."),
-          0, 10),
+    bounded(honoured("repetition_penalty", kNumber, "1.0",
+                     "Above 1 lowers tokens that prompt or answer already have."),
+            kMinRepetitionPenalty, 10),
     of(bounded(honoured("logit_bias", kObject, "", "Token id to a value added to its logit."), 0,
                kMaxLogitBias),
        R"({"type": "number", "minimum": -100, "maximum": 100})"),

@@ -6,9 +6,10 @@
 namespace hearth {
 
 // Bounds that the tables and the code share.
-inline constexpr std::size_t kMaxChoices = 128;    // `n`
-inline constexpr std::size_t kMaxPrompts = 256;    // Of one completion request.
-inline constexpr double kMaxPriority = 1'000'000;  // And least, with its sign.
+inline constexpr std::size_t kMaxChoices = 128;           // `n`
+inline constexpr std::size_t kMaxPrompts = 256;           // Of one completion request.
+inline constexpr double kMaxPriority = 1'000'000;         // And least, with its sign.
+inline constexpr std::size_t kMaxEchoedTokens = 131'072;  // Of all answers to one request.
 inline constexpr std::size_t kMaxStopStrings = 16;
 inline constexpr std::size_t kMaxStopBytes = 1024;  // Of one stop string.
 inline constexpr std::size_t kMaxLogitBias = 1024;

@@ -68,17 +68,14 @@ std::pair<double, std::string_view> measure(const json::Value& value) {
 std::string range_text(const Field& field, std::string_view unit) {
   const bool has_min = field.min > -kUnbounded;
   const bool has_max = field.max < kUnbounded;
-  if (has_min && has_max && !field.above_min) {
+  if (has_min && has_max) {
     return fmt::format("between {} and {}{}", field.min, field.max, unit);
   }
   std::string text;
   if (has_min) {
-    text = fmt::format("{} {}{}", field.above_min ? "greater than" : "at least", field.min,
-                       has_max ? std::string_view() : unit);
+    text = fmt::format("at least {}{}", field.min, unit);
   }
-  if (has_max) {
-    text += fmt::format("{}at most {}{}", has_min ? " and " : "", field.max, unit);
-  }
+  if (has_max) text = fmt::format("at most {}{}", field.max, unit);
   return text;
 }
 
@@ -89,7 +86,7 @@ json::Value parse_static(std::string_view text) {
 }
 
 void add_bounds(json::Object& out, const Field& field) {
-  std::string_view min_key = field.above_min ? "exclusiveMinimum" : "minimum";
+  std::string_view min_key = "minimum";
   std::string_view max_key = "maximum";
   bool is_count = true;
   switch (field.type) {
@@ -217,8 +214,7 @@ std::optional<ApiError> Fields::check_field(const Field& field, const json::Valu
   // The bound of a string-or-array counts items.
   if (field.type == FieldType::kStringOrArray && value.as_string() != nullptr) return std::nullopt;
   const auto [size, unit] = measure(value);
-  const bool below = field.above_min ? size <= field.min : size < field.min;
-  if (!below && size <= field.max) return std::nullopt;
+  if (size >= field.min && size <= field.max) return std::nullopt;
   return invalid_field(
       name, "value_out_of_range",
       fmt::format("'{}' must be {}, but it is {}{}.", name, range_text(field, unit), size, unit));

@@ -43,7 +43,6 @@ struct Field {
   // Of a number: its value. Of a string: bytes. Of an array or object: items.
   double min = -kUnbounded;
   double max = kUnbounded;
-  bool above_min = false;  // `min` itself is not allowed.
   // JSON text. Honoured: the value when absent ("" when there is none). Refused: an array of the
   // values that ask for nothing we lack.
   std::string_view default_value = "";
