@@ -11,6 +11,9 @@
 namespace hearth {
 namespace {
 
+// A day: what is longer is a mistake, and sums of such times must not overflow.
+constexpr std::int64_t kLongestDelayMs = 24 * 3600 * 1000;
+
 // What an operator wants to see once, when the server is ready.
 std::string startup_text(const ServedModel& model, const Metrics& metrics,
                          const ServedModelOptions& options, const std::string& address) {
@@ -110,27 +113,40 @@ class ServeCommand final : public Command {
                 {.name = "cors-origin",
                  .help = "Let browser pages of this origin (or '*') call the API.",
                  .placeholder = "ORIGIN"});
+    options.add(server_.allowed_hosts,
+                {.name = "allowed-hosts",
+                 .help = "Names under which browsers may reach a server that listens on this "
+                         "machine alone, besides localhost.",
+                 .placeholder = "NAME"});
     options.add(server_.shutdown_timeout,
                 {.name = "shutdown-timeout",
-                 .help = "How long answers under way may take to end after SIGTERM."});
+                 .help = "How long answers under way may take to end after SIGTERM."},
+                {.min = 0, .max = kLongestDelayMs});
     options.add(server_.shutdown_grace,
                 {.name = "shutdown-grace",
                  .help = "Not ready, but still accepting for so long after SIGTERM, until load "
-                         "balancers have noticed."});
-    options.add(http.idle_timeout, {.name = "idle-timeout",
-                                    .help = "Close a connection without a request after this time.",
-                                    .advanced = true});
-    options.add(http.header_timeout, {.name = "header-timeout",
-                                      .help = "Longest time for a request's head to arrive.",
-                                      .advanced = true});
+                         "balancers have noticed."},
+                {.min = 0, .max = kLongestDelayMs});
+    options.add(http.idle_timeout,
+                {.name = "idle-timeout",
+                 .help = "Close a connection without a request after this time.",
+                 .advanced = true},
+                {.min = 1, .max = kLongestDelayMs});
+    options.add(http.header_timeout,
+                {.name = "header-timeout",
+                 .help = "Longest time for a request's head to arrive.",
+                 .advanced = true},
+                {.min = 1, .max = kLongestDelayMs});
     options.add(http.write_timeout,
                 {.name = "write-timeout",
                  .help = "Cut a client that takes nothing of its answer for so long.",
-                 .advanced = true});
+                 .advanced = true},
+                {.min = 1, .max = kLongestDelayMs});
     options.add(server_.sse_keep_alive,
                 {.name = "sse-keep-alive",
                  .help = "Comment lines at this interval while a stream waits for its first token.",
-                 .advanced = true});
+                 .advanced = true},
+                {.min = 1000, .max = kLongestDelayMs});
   }
 
   void declare_limits(OptionSet& options) {

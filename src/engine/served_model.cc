@@ -7,6 +7,7 @@
 #include "base/build_info.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/fingerprint.h"
 #include "base/log.h"
 #include "kernels/kernels.h"
 #include "models/model.h"
@@ -44,12 +45,23 @@ Result<ChatTemplate> template_of(const std::filesystem::path& path) {
   return ChatTemplate::compile(source);
 }
 
+std::uint64_t digest_of(const ModelFile& file) {
+  constexpr std::size_t kSampleBytes = 64;
+  Fingerprint digest;
+  for (const TensorView& tensor : file.tensors()) {
+    digest.mix(tensor.name).mix(static_cast<std::uint64_t>(tensor.dtype)).mix(tensor.data.size());
+    digest.mix(tensor.data.first(std::min(tensor.data.size(), kSampleBytes)));
+  }
+  return digest.value();
+}
+
 }  // namespace
 
 // In the order of construction: whatever borrows stands below what it borrows from.
 struct ServedModel::Impl {
   std::string name;
   std::int64_t created = 0;
+  std::uint64_t digest = 0;
   ModelFile file;
   std::unique_ptr<Tokenizer> tokenizer;
   std::optional<ChatTemplate> chat_template;
@@ -106,6 +118,7 @@ Result<std::unique_ptr<ServedModel>> ServedModel::load(const ServedModelOptions&
   impl->created =
       std::chrono::duration_cast<std::chrono::seconds>(system_clock().wall_now().time_since_epoch())
           .count();
+  impl->digest = digest_of(impl->file);
   HEARTH_ASSIGN_OR_RETURN(impl->tokenizer, Tokenizer::load(impl->file));
   HEARTH_RETURN_IF_ERROR(impl->load_template(options.chat_template_file));
   HEARTH_ASSIGN_OR_RETURN(impl->device, make_cpu_device({.num_threads = options.num_threads,
@@ -126,6 +139,9 @@ Result<std::unique_ptr<ServedModel>> ServedModel::load(const ServedModelOptions&
 ServedModel::ServedModel(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 ServedModel::~ServedModel() = default;
 
+std::uint64_t ServedModel::digest() const {
+  return impl_->digest;
+}
 const std::string& ServedModel::name() const {
   return impl_->name;
 }

@@ -44,6 +44,8 @@ class ServedModel {
   // nullptr when there is none to use: the file carries none, or one that does not compile. Such a
   // model still answers everything but chats.
   const ChatTemplate* chat_template() const;
+  // Of the tensors' names, shapes and a sample of their bytes.
+  std::uint64_t digest() const;
   // Why chat_template() is nullptr, for the client (kNotFound: there is none); ok when it is not.
   const Status& chat_template_status() const;
   std::string_view device_description() const;

@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "base/build_info.h"
+#include "base/fingerprint.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "base/utf8.h"
 #include "server/api_request.h"
 #include "server/prompt.h"
@@ -27,17 +29,13 @@ ApiError loading() {
   return unavailable("loading", "The model is still loading.");
 }
 
-// Changes whenever the same request could get another answer.
+// Of what the answer to a request depends on, besides the request.
 std::string fingerprint(const ModelRef& model) {
-  std::uint64_t hash = 0xcbf29ce484222325u;  // FNV-1a, 64 bits.
-  const auto mix = [&hash](std::string_view text) {
-    for (const char c : text)
-      hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-  };
-  mix(model.name);
-  mix(build_info().version);
-  mix(model.engine->model_config().architecture);
-  return fmt::format("fp_{:010x}", hash & 0xffffffffffu);
+  Fingerprint hash;
+  hash.mix(build_info().version).mix(model.name).mix(model.digest);
+  hash.mix(model.engine->max_model_len());
+  if (model.chat_template != nullptr) hash.mix(model.chat_template->source());
+  return fmt::format("fp_{:010x}", hash.value() & 0xffffffffffu);
 }
 
 json::Value model_json(const ModelRef& model) {
@@ -70,6 +68,19 @@ json::Value ids_json(const std::vector<TokenId>& ids) {
   for (const TokenId id : ids)
     out.emplace_back(std::int64_t{id});
   return out;
+}
+
+// An echo is repeated in each of n answers: a short request could ask for gigabytes.
+std::optional<ApiError> check_echo(const GenerationJob& job) {
+  if (!job.echo) return std::nullopt;
+  std::size_t num_tokens = 0;
+  for (const PreparedPrompt& prompt : job.prompts)
+    num_tokens += prompt.ids.size() * job.params.num_choices;
+  if (num_tokens <= kMaxEchoedTokens) return std::nullopt;
+  return invalid_field("echo", "value_out_of_range",
+                       fmt::format("'echo' would repeat {} prompt tokens in all answers together, "
+                                   "but at most {} are allowed.",
+                                   num_tokens, kMaxEchoedTokens));
 }
 
 }  // namespace
@@ -164,6 +175,10 @@ void Api::handle(HttpRequest request, std::shared_ptr<HttpExchange> exchange) {
     answer_options(request.path, *exchange);
     return;
   }
+  if (const auto refusal = check_host(request, options_.host)) {
+    exchange->respond(error_response(*refusal));
+    return;
+  }
   std::vector<std::string_view> allowed;
   std::string id;
   for (const Route& route : routes()) {
@@ -200,8 +215,13 @@ void Api::dispatch(const Route& route, Call call) {
     return;
   }
   const auto shared = std::make_shared<Call>(std::move(call));
-  const bool queued =
-      workers_.try_post([this, shared, handler = route.handler] { (this->*handler)(*shared); });
+  const bool queued = workers_.try_post(
+      [this, shared, handler = route.handler] { (this->*handler)(*shared); },
+      [this, shared](const std::exception& exception) {
+        log::error("a request failed while it was read: {}", exception.what());
+        reject(*shared,
+               unavailable("overloaded", "The server has not enough memory for this request now."));
+      });
   if (queued) return;
   shared->on_worker = false;
   reject(*shared,
@@ -218,7 +238,7 @@ void Api::answer_options(std::string_view path, HttpExchange& exchange) const {
   response.status = 204;
   response.content_type.clear();
   response.headers.emplace_back("allow", methods);
-  if (!options_.cors_origin.empty()) {
+  if (!options_.host.cors_origin.empty()) {
     response.headers.emplace_back("access-control-allow-methods", methods);
     response.headers.emplace_back("access-control-allow-headers",
                                   "authorization, content-type, x-request-id");
@@ -272,6 +292,7 @@ void Api::completion(Call& call) {
 }
 
 void Api::start_generation(Call& call, GenerationJob job) {
+  if (auto error = check_echo(job)) return reject(call, *error);
   for (const PreparedPrompt& prompt : job.prompts) {
     const auto fits = check_prompt_length(model_, prompt, job.params);
     if (!fits) return reject(call, fits.error());

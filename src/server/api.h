@@ -11,6 +11,7 @@
 #include "server/api_error.h"
 #include "server/generation.h"
 #include "server/health_probe.h"
+#include "server/host_check.h"
 #include "server/http_message.h"
 #include "server/model_ref.h"
 #include "server/worker_pool.h"
@@ -22,7 +23,7 @@ struct ApiOptions {
   std::size_t max_waiting_for_worker = 256;
   std::chrono::milliseconds sse_keep_alive{15'000};
   std::chrono::milliseconds health_probe_ttl{10'000};
-  std::string cors_origin;
+  HostPolicy host;
 };
 
 // Thread-safe. Light routes are answered at once; bodies are parsed, rendered and tokenized by the

@@ -130,7 +130,7 @@ TEST_F(ApiRoutes, DocsPageNeedsNothingFromElsewhere) {
 TEST_F(ApiRoutes, AnswersBrowsersOnlyOfTheConfiguredOrigin) {
   options.cors_origin = "https://app.example";
   TestClient client(server().port());
-  client.send("OPTIONS /v1/chat/completions HTTP/1.1\r\nHost: x\r\n\r\n");
+  client.send("OPTIONS /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n\r\n");
   const TestResponse response = client.read_response();
   EXPECT_EQ(response.status, 204);
   EXPECT_EQ(response.headers.at("access-control-allow-origin"), "https://app.example");
@@ -251,6 +251,14 @@ TEST_F(ApiGeneration, EndsTheChoiceInTheEngineAtAStopString) {
   EXPECT_NE(body.find(R"({"index":1,"message":{"role":"assistant","content":"you")"),
             std::string::npos);
   EXPECT_NE(body.find(R"("completion_tokens":3)"), std::string::npos);
+}
+
+TEST_F(ApiGeneration, AnEchoThatWouldFillTheMemoryIsRefused) {
+  std::string ids = "1";
+  for (int i = 1; i < 1100; ++i)
+    ids += ",1";
+  EXPECT_EQ(completion_error(fmt::format(R"({{"prompt":[{}],"echo":true,"n":128}})", ids)),
+            "400 value_out_of_range echo");
 }
 
 TEST_F(ApiGeneration, SaysWhyAModelCannotChat) {

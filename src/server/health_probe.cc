@@ -1,5 +1,6 @@
 #include "server/health_probe.h"
 
+#include <limits>
 #include <utility>
 #include <variant>
 
@@ -20,6 +21,7 @@ GenerationRequest one_token(const ModelRef& model) {
   request.sampling.temperature = 0.0f;
   request.max_tokens = 1;
   request.ignore_eos = true;
+  request.priority = std::numeric_limits<std::int32_t>::min();
   request.arrival = std::chrono::steady_clock::now();
   return request;
 }
@@ -30,6 +32,16 @@ HttpResponse HealthProbe::response(const Result& result) {
   if (!result.healthy) return error_response(unavailable("unhealthy", result.reason));
   HttpResponse out;
   out.body = json::dump(json::Object{{"status", "ok"}});
+  return out;
+}
+
+// A probe that waits behind answers that go on is load, not sickness.
+HttpResponse HealthProbe::response_while_waiting(const Engine& engine) {
+  if (!engine.status().healthy) {
+    return error_response(unavailable("unhealthy", "The model takes too long."));
+  }
+  HttpResponse out;
+  out.body = json::dump(json::Object{{"status", "ok"}, {"detail", "busy: the probe is waiting"}});
   return out;
 }
 
@@ -56,10 +68,8 @@ void HealthProbe::answer(const ModelRef& model, const std::shared_ptr<HttpExchan
     exchange->respond(error_response(unavailable("overloaded", "Too many probes are waiting.")));
     return;
   }
-  exchange->after(kPatience, [exchange = std::weak_ptr(exchange)] {
-    if (const auto alive = exchange.lock()) {
-      alive->respond(error_response(unavailable("unhealthy", "The model takes too long.")));
-    }
+  exchange->after(kPatience, [exchange = std::weak_ptr(exchange), engine = model.engine] {
+    if (const auto alive = exchange.lock()) alive->respond(response_while_waiting(*engine));
   });
   if (must_start) start(model);
 }

@@ -32,6 +32,7 @@ class HealthProbe : public std::enable_shared_from_this<HealthProbe> {
   void on_events();
   void conclude(bool healthy, std::string reason);
   static HttpResponse response(const Result& result);
+  static HttpResponse response_while_waiting(const Engine& engine);
 
   const std::chrono::milliseconds time_to_live_;
   std::mutex mutex_;

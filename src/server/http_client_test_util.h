@@ -59,14 +59,15 @@ class TestClient {
   }
 
   void get(std::string_view target) {
-    send("GET " + std::string(target) + " HTTP/1.1\r\nHost: test\r\n\r\n");
+    send("GET " + std::string(target) + " HTTP/1.1\r\nHost: localhost\r\n\r\n");
   }
 
   void post(std::string_view target, std::string_view body) {
-    send("POST " + std::string(target) +
-         " HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nX-Request-Id: test-1\r\n"
-         "Content-Length: " +
-         std::to_string(body.size()) + "\r\n\r\n" + std::string(body));
+    send(
+        "POST " + std::string(target) +
+        " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nX-Request-Id: test-1\r\n"
+        "Content-Length: " +
+        std::to_string(body.size()) + "\r\n\r\n" + std::string(body));
   }
 
   // Everything up to and including `mark`; what came before the end if the server hangs up first.

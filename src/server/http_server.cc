@@ -2,11 +2,9 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <atomic>
 #include <boost/asio.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
-#include <boost/beast/http/parser.hpp>
 #include <condition_variable>
 #include <deque>
 #include <future>
@@ -20,13 +18,13 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/api_error.h"
+#include "server/http_server_parsing.h"
 #include "server/random_id.h"
 
 namespace hearth {
 namespace {
 
 namespace asio = boost::asio;
-namespace beast = boost::beast;
 namespace http = boost::beast::http;
 using boost::system::error_code;
 using SteadyClock = std::chrono::steady_clock;
@@ -38,136 +36,6 @@ constexpr std::size_t kMaxPipelinedBytes = 64u << 10;  // Kept while a request i
 constexpr std::size_t kMaxWriteBuffers = 16;
 constexpr std::chrono::seconds kLingerTime{2};  // For the client to read an error and hang up.
 constexpr std::chrono::milliseconds kAcceptRetryDelay{50};
-
-// A body that grows with the bytes that came, whatever length the head announced.
-struct GrowingBody {
-  using value_type = std::string;
-
-  class reader {
-   public:
-    template <bool kIsRequest, typename Fields>
-    reader(http::header<kIsRequest, Fields>&, value_type& body) : body_(body) {}
-
-    void init(const boost::optional<std::uint64_t>&, error_code& ec) { ec = {}; }
-
-    template <typename Buffers>
-    std::size_t put(const Buffers& buffers, error_code& ec) {
-      ec = {};
-      const std::size_t before = body_.size();
-      for (auto it = asio::buffer_sequence_begin(buffers); it != asio::buffer_sequence_end(buffers);
-           ++it) {
-        const asio::const_buffer buffer = *it;
-        body_.append(static_cast<const char*>(buffer.data()), buffer.size());
-      }
-      return body_.size() - before;
-    }
-
-    void finish(error_code& ec) { ec = {}; }
-
-   private:
-    value_type& body_;
-  };
-};
-
-using Parser = http::request_parser<GrowingBody>;
-
-ApiError http_error(int status, std::string code, std::string message) {
-  return {status, std::move(code), std::move(message), "", std::nullopt};
-}
-
-// RFC 9110, IMF-fixdate.
-std::string http_date() {
-  constexpr std::array<std::string_view, 7> kDays = {"Sun", "Mon", "Tue", "Wed",
-                                                     "Thu", "Fri", "Sat"};
-  constexpr std::array<std::string_view, 12> kMonths = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                                        "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-  const auto now = system_clock().wall_now();
-  const auto midnight = std::chrono::floor<std::chrono::days>(now);
-  const std::chrono::year_month_day date(midnight);
-  const std::chrono::hh_mm_ss time(std::chrono::floor<std::chrono::seconds>(now - midnight));
-  return fmt::format(
-      "{}, {:02} {} {} {:02}:{:02}:{:02} GMT", kDays[std::chrono::weekday(midnight).c_encoding()],
-      static_cast<unsigned>(date.day()), kMonths[static_cast<unsigned>(date.month()) - 1],
-      static_cast<int>(date.year()), time.hours().count(), time.minutes().count(),
-      time.seconds().count());
-}
-
-bool is_request_id(std::string_view id) {
-  constexpr std::size_t kMaxLength = 128;
-  constexpr std::string_view kAllowed =
-      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._:/+=-";
-  return !id.empty() && id.size() <= kMaxLength &&
-         id.find_first_not_of(kAllowed) == std::string_view::npos;
-}
-
-// Splits a request target in origin or absolute form. False for any other form.
-bool split_target(std::string_view target, bool is_options, HttpRequest& request) {
-  for (const std::string_view scheme : {"http://", "https://"}) {
-    if (!target.starts_with(scheme)) continue;
-    const std::size_t slash = target.find('/', scheme.size());
-    target = slash == std::string_view::npos ? std::string_view("/") : target.substr(slash);
-    break;
-  }
-  if (!target.starts_with('/') && !(is_options && target == "*")) return false;
-  target = target.substr(0, target.find('#'));
-  const std::size_t question = target.find('?');
-  request.path = std::string(target.substr(0, question));
-  if (question != std::string_view::npos) request.query = std::string(target.substr(question + 1));
-  return true;
-}
-
-// What the parser accepts but no careful server should: framing that another reader of the same
-// bytes could understand differently.
-std::optional<ApiError> check_head(const http::request_header<>& head, std::size_t max_headers) {
-  if (static_cast<std::size_t>(std::distance(head.begin(), head.end())) > max_headers) {
-    return http_error(431, "headers_too_large",
-                      fmt::format("The request has more than {} headers.", max_headers));
-  }
-  const auto bad = [](std::string message) {
-    return http_error(400, "invalid_http", std::move(message));
-  };
-  for (const http::field field :
-       {http::field::content_length, http::field::transfer_encoding, http::field::host}) {
-    if (head.count(field) > 1) return bad("A header that must be unique is given more than once.");
-  }
-  if (head[http::field::content_length].find(',') != boost::string_view::npos) {
-    return bad("Content-Length must be one number.");
-  }
-  const bool has_coding = head.count(http::field::transfer_encoding) != 0;
-  if (has_coding && head.count(http::field::content_length) != 0) {
-    return bad("Content-Length and Transfer-Encoding exclude each other.");
-  }
-  if (has_coding &&
-      (head.version() < 11 || !beast::iequals(head[http::field::transfer_encoding], "chunked"))) {
-    return bad("The only Transfer-Encoding understood is 'chunked', and only in HTTP/1.1.");
-  }
-  if (head.version() >= 11 && head.count(http::field::host) == 0) {
-    return bad("An HTTP/1.1 request needs a Host header.");
-  }
-  if (head.count(http::field::expect) != 0 &&
-      !beast::iequals(head[http::field::expect], "100-continue")) {
-    return http_error(417, "expectation_failed",
-                      "The only expectation understood is 100-continue.");
-  }
-  return std::nullopt;
-}
-
-ApiError parse_error(const error_code& ec, const HttpServerOptions& options) {
-  if (ec == http::error::header_limit) {
-    return http_error(431, "headers_too_large",
-                      fmt::format("The request's head is longer than the {} bytes allowed.",
-                                  options.max_header_bytes));
-  }
-  if (ec == http::error::body_limit) {
-    return http_error(413, "body_too_large",
-                      fmt::format("The request's body is longer than the {} bytes allowed.",
-                                  options.max_body_bytes));
-  }
-  if (ec == http::error::bad_version) {
-    return http_error(505, "http_version", "The HTTP versions understood are 1.0 and 1.1.");
-  }
-  return http_error(400, "invalid_http", "The request is not well-formed HTTP/1.1.");
-}
 
 class Connection;
 class Exchange;
@@ -254,6 +122,17 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void end_stream();
   void set_route(std::string_view route) { route_ = route; }
 
+  // What a handler throws (it is out of memory, say) costs its own connection and no other.
+  template <typename Task>
+  void run(const Task& task) {
+    try {
+      task();
+    } catch (const std::exception& exception) {
+      log::error("an HTTP handler failed ({}); its connection is given up", exception.what());
+      close();
+    }
+  }
+
  private:
   enum class State : std::uint8_t { kIdle, kHead, kBody, kAnswering, kLingering, kClosed };
 
@@ -287,8 +166,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   StreamSocket socket_;
   asio::steady_timer timer_;
   std::uint64_t timer_epoch_ = 0;
-  beast::flat_buffer buffer_;
-  std::optional<Parser> parser_;
+  boost::beast::flat_buffer buffer_;
+  std::optional<RequestParser> parser_;
   State state_ = State::kIdle;
   bool reading_ = false;
   bool busy_ = false;
@@ -361,12 +240,14 @@ class Exchange final : public HttpExchange {
     timer_.async_wait([weak = self, epoch](const error_code& ec) {
       const auto exchange = weak.lock();
       if (ec || !exchange || exchange->ended_ || exchange->timer_epoch_ != epoch) return;
-      std::exchange(exchange->on_timer_, nullptr)();
+      exchange->connection_->run(std::exchange(exchange->on_timer_, nullptr));
     });
   }
 
   void post(std::function<void()> task) override {
-    if (!connection_->server().stopped) asio::post(connection_->executor(), std::move(task));
+    if (connection_->server().stopped) return;
+    asio::post(connection_->executor(),
+               [connection = connection_, task = std::move(task)] { connection->run(task); });
   }
 
   void set_route(std::string_view pattern) override {
@@ -453,7 +334,7 @@ void Connection::arm(std::chrono::milliseconds delay, Expired expired) {
   timer_.expires_after(delay);
   timer_.async_wait([self = shared_from_this(), epoch, expired](const error_code& ec) {
     // A wait that was over before it could be cancelled still arrives.
-    if (!ec && epoch == self->timer_epoch_) ((*self).*expired)();
+    if (!ec && epoch == self->timer_epoch_) self->run([&] { ((*self).*expired)(); });
   });
 }
 
@@ -464,14 +345,13 @@ void Connection::disarm() {
 
 void Connection::read() {
   if (reading_ || state_ == State::kClosed) return;
-  if (state_ == State::kAnswering && buffer_.size() >= kMaxPipelinedBytes) return;
   reading_ = true;
   const std::size_t room = buffer_.max_size() - buffer_.size();
   const std::size_t wanted = state_ == State::kBody ? kBodyReadBytes : kReadBytes;
   socket_.async_read_some(buffer_.prepare(std::min(room, wanted)),
                           [self = shared_from_this()](const error_code& ec, std::size_t num_bytes) {
                             self->reading_ = false;
-                            self->on_read(ec, num_bytes);
+                            self->run([&] { self->on_read(ec, num_bytes); });
                           });
 }
 
@@ -486,6 +366,10 @@ void Connection::on_read(const error_code& ec, std::size_t num_bytes) {
     return;
   }
   buffer_.commit(num_bytes);
+  if (state_ == State::kAnswering && buffer_.size() >= kMaxPipelinedBytes) {
+    close();  // Reading no further would also mean not to see the client leave.
+    return;
+  }
   advance();
 }
 
@@ -524,6 +408,10 @@ bool Connection::parse() {
   buffer_.consume(used);
   if (ec && ec != http::error::need_more) {
     refuse(parse_error(ec, server_->options));
+    return false;
+  }
+  if (ec && buffer_.size() == buffer_.max_size()) {
+    refuse(http_error(400, "invalid_http", "A chunk's head or the trailer is too long."));
     return false;
   }
   if (state_ == State::kHead && parser_->is_header_done()) {
@@ -718,7 +606,7 @@ void Connection::flush() {
   socket_.async_write_some(
       buffers, [self = shared_from_this()](const error_code& ec, std::size_t num_bytes) {
         self->writing_ = false;
-        self->on_written(ec, num_bytes);
+        self->run([&] { self->on_written(ec, num_bytes); });
       });
 }
 
@@ -805,8 +693,8 @@ void HttpServer::Impl::run_threads() {
         try {
           io.run();
           return;
-        } catch (const std::exception&) {  // Out of memory in one handler must not end the process.
-          log::error("an HTTP handler failed; its connection is given up");
+        } catch (const std::exception&) {  // Outside of any connection: accepting one.
+          log::error("an HTTP handler failed");
         }
       }
     });

@@ -3,8 +3,8 @@
 // Asynchronous on a few I/O threads. Each connection is a small state machine on its own strand
 // that always has a read pending, also while a request is being answered: that is how a client's
 // leaving is noticed, before the first byte of the answer and in the middle of it. Bytes that
-// arrive meanwhile are the next (pipelined) request and wait. Requests of one connection are
-// answered in order, one at a time.
+// arrive meanwhile are the next (pipelined) request and wait; a client that sends more than 64 KiB
+// of them is cut. Requests of one connection are answered in order, one at a time.
 //
 // Refused, with a JSON error and the end of the connection: malformed heads and every ambiguous
 // framing (400), heads over the limit (431), bodies over the limit (413, before anything of them is

@@ -453,5 +453,39 @@ TEST(HttpServerF15, CutsWhatDoesNotEnd) {
   EXPECT_TRUE(client.at_end());
 }
 
+TEST(HttpServer, AHandlerThatThrowsCostsItsConnectionAlone) {
+  Mailbox<bool> closed;
+  const auto server = serve({}, [&](const HttpRequest& request, const auto& exchange) {
+    if (request.path == "/ok") return echo(request, exchange);
+    exchange->on_disconnect([&] { closed.put(true); });
+    exchange->post([exchange] { throw std::bad_alloc(); });
+  });
+  TestClient unlucky(server->port());
+  unlucky.get("/throws");
+  EXPECT_TRUE(closed.take());
+  TestClient other(server->port());
+  other.get("/ok");
+  EXPECT_EQ(other.read_response().status, 200);
+}
+
+TEST(HttpServer, AChunkHeadOrTrailerWithoutEndIsRefused) {
+  const std::string head = "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+  HttpServerOptions options;
+  options.max_header_bytes = 8192;
+  const std::string endless(64 << 10, 'a');
+  EXPECT_EQ(exchange_bytes(options, head + "5;" + endless).status, 400);
+  EXPECT_EQ(exchange_bytes(options, head + "0\r\nX: " + endless).status, 400);
+}
+
+TEST(HttpServer, AClientThatPipelinesWithoutEndIsCut) {
+  Mailbox<bool> disconnected;
+  const auto server = serve({}, [&](const HttpRequest&, const auto& exchange) {
+    exchange->on_disconnect([&disconnected, exchange] { disconnected.put(true); });
+  });
+  TestClient client(server->port());
+  client.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n" + std::string(128 << 10, 'x'));
+  EXPECT_TRUE(disconnected.take());
+}
+
 }  // namespace
 }  // namespace hearth

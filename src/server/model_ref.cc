@@ -10,7 +10,8 @@ ModelRef ModelRef::of(const ServedModel& model) {
           .tokenizer = &model.tokenizer(),
           .chat_template = model.chat_template(),
           .chat_template_problem = model.chat_template_status().message(),
-          .engine = &model.engine()};
+          .engine = &model.engine(),
+          .digest = model.digest()};
 }
 
 }  // namespace hearth

@@ -21,6 +21,7 @@ struct ModelRef {
   const ChatTemplate* chat_template = nullptr;  // nullptr: the chat API answers 400.
   std::string chat_template_problem = {};       // Why there is none that can be used, if known.
   Engine* engine = nullptr;
+  std::uint64_t digest = 0;  // Tells models apart that go by one name.
 
   static ModelRef of(const ServedModel& model);
 };

@@ -33,6 +33,7 @@ struct ServerOptions {
   std::chrono::milliseconds health_probe_ttl{10'000};  // How long /healthz repeats its last answer.
   std::chrono::milliseconds shutdown_grace{0};         // Not ready, but still accepting.
   std::chrono::milliseconds shutdown_timeout{30'000};  // For answers under way.
+  std::vector<std::string> allowed_hosts;              // See HostPolicy.
   std::string cors_origin;  // Access-Control-Allow-Origin for browsers elsewhere; empty: none.
 };
 

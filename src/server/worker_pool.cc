@@ -12,7 +12,7 @@ WorkerPool::WorkerPool(std::size_t num_threads, std::size_t max_waiting)
 }
 
 WorkerPool::~WorkerPool() {
-  std::deque<std::function<void()>> dropped;  // Destroyed outside the lock.
+  std::deque<Job> dropped;  // Destroyed outside the lock.
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
@@ -23,11 +23,11 @@ WorkerPool::~WorkerPool() {
     thread.join();
 }
 
-bool WorkerPool::try_post(std::function<void()> task) {
+bool WorkerPool::try_post(std::function<void()> task, OnException on_exception) {
   {
     const std::lock_guard lock(mutex_);
     if (stopping_ || waiting_.size() >= max_waiting_) return false;
-    waiting_.push_back(std::move(task));
+    waiting_.push_back({std::move(task), std::move(on_exception)});
   }
   changed_.notify_one();
   return true;
@@ -35,15 +35,19 @@ bool WorkerPool::try_post(std::function<void()> task) {
 
 void WorkerPool::work() {
   for (;;) {
-    std::function<void()> task;
+    Job job;
     {
       std::unique_lock lock(mutex_);
       changed_.wait(lock, [this] { return stopping_ || !waiting_.empty(); });
       if (stopping_) return;
-      task = std::move(waiting_.front());
+      job = std::move(waiting_.front());
       waiting_.pop_front();
     }
-    task();
+    try {
+      job.task();
+    } catch (const std::exception& exception) {
+      job.on_exception(exception);
+    }
   }
 }
 
