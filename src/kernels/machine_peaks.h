@@ -30,7 +30,8 @@ struct MachinePeaks {
 };
 
 // Best of several runs of each loop on all of the pool's threads, repeated for about `budget` per
-// figure. Takes 512 MiB of memory while it runs. Not to be called from one of the pool's tasks.
+// figure; of one thread, in time of the CPU. Takes 512 MiB of memory while it runs. Not to be
+// called from one of the pool's tasks.
 MachinePeaks measure_peaks(ThreadPool& threads, std::chrono::milliseconds budget);
 
 }  // namespace hearth
