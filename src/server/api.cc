@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <functional>
+#include <memory>
+#include <stop_token>
 #include <utility>
 #include <vector>
 
@@ -91,6 +94,8 @@ struct Api::Call {
   std::shared_ptr<HttpExchange> exchange;
   std::string id;  // What stands for {id} in the path.
   bool on_worker = false;
+  std::stop_source stop = {};  // Of the work on it: the client has left, or the server ends.
+  std::unique_ptr<std::stop_callback<std::function<void()>>> on_shutdown = nullptr;
 
   // Answers from whatever thread the handler runs on.
   void respond(HttpResponse response) const {
@@ -157,7 +162,9 @@ Api::Api(const ApiOptions& options, Metrics& metrics)
       health_probe_(std::make_shared<HealthProbe>(options.health_probe_ttl)),
       workers_(options.num_workers, options.max_waiting_for_worker) {}
 
-Api::~Api() = default;
+Api::~Api() {
+  shutdown_.request_stop();
+}
 
 void Api::serve(ModelRef model) {
   HEARTH_CHECK(!loaded_);
@@ -167,6 +174,7 @@ void Api::serve(ModelRef model) {
 }
 
 void Api::fail_answers() {
+  shutdown_.request_stop();
   if (loaded_) model_.engine->stop();
 }
 
@@ -215,6 +223,9 @@ void Api::dispatch(const Route& route, Call call) {
     return;
   }
   const auto shared = std::make_shared<Call>(std::move(call));
+  shared->exchange->on_disconnect([stop = shared->stop]() mutable { stop.request_stop(); });
+  shared->on_shutdown = std::make_unique<std::stop_callback<std::function<void()>>>(
+      shutdown_.get_token(), [stop = shared->stop]() mutable { stop.request_stop(); });
   const bool queued = workers_.try_post(
       [this, shared, handler = route.handler] { (this->*handler)(*shared); },
       [this, shared](const std::exception& exception) {
@@ -266,7 +277,7 @@ void Api::chat(Call& call) {
   auto request = parse_chat_request(call.request.body, model_.tokenizer->vocab_size());
   if (!request) return reject(call, request.error());
   if (!check_model_name(call, request->model)) return;
-  auto prompt = prepare_chat(model_, request->input);
+  auto prompt = prepare_chat(model_, request->input, {.stop = call.stop.get_token()});
   if (!prompt) return reject(call, prompt.error());
   GenerationJob job;
   job.kind = AnswerKind::kChat;
@@ -283,7 +294,8 @@ void Api::completion(Call& call) {
   job.kind = AnswerKind::kCompletion;
   job.echo = request->echo;
   for (const PromptInput& input : request->prompts) {
-    auto prompt = prepare_text(model_, input, request->add_special_tokens);
+    auto prompt =
+        prepare_text(model_, input, request->add_special_tokens, {.stop = call.stop.get_token()});
     if (!prompt) return reject(call, prompt.error());
     job.prompts.push_back(*std::move(prompt));
   }
@@ -311,9 +323,10 @@ void Api::tokenize(Call& call) {
   if (!request) return reject(call, request.error());
   if (!check_model_name(call, request->model)) return;
   const auto* chat = std::get_if<ChatInput>(&request->input);
-  const auto prompt = chat != nullptr ? prepare_chat(model_, *chat)
+  const PromptOptions options{.stop = call.stop.get_token()};
+  const auto prompt = chat != nullptr ? prepare_chat(model_, *chat, options)
                                       : prepare_text(model_, std::get<std::string>(request->input),
-                                                     request->add_special_tokens);
+                                                     request->add_special_tokens, options);
   if (!prompt) return reject(call, prompt.error());
   json::Object out{{"count", static_cast<std::int64_t>(prompt->ids.size())},
                    {"max_model_len", static_cast<std::int64_t>(model_.engine->max_model_len())},

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstddef>
 #include <memory>
+#include <stop_token>
 #include <string>
 
 #include "metrics/metrics.h"
@@ -32,14 +33,16 @@ class Api {
  public:
   // `metrics` outlives the object.
   Api(const ApiOptions& options, Metrics& metrics);
-  // Waits for the workers; requests that still waited for one are dropped.
+  // Ends the work on requests and waits for the workers; requests that still waited for one are
+  // dropped.
   ~Api();
 
   // From now on the model answers. Once.
   void serve(ModelRef model);
   // From now on /readyz answers 503.
   void begin_drain() { draining_ = true; }
-  // Fails all answers under way: clients get an error instead of an end without one.
+  // Fails all answers under way and ends the work on requests: clients get an error instead of an
+  // end without one.
   void fail_answers();
 
   // On the exchange's executor.
@@ -80,7 +83,8 @@ class Api {
   std::atomic<bool> loaded_{false};
   std::atomic<bool> draining_{false};
   std::shared_ptr<HealthProbe> health_probe_;
-  WorkerPool workers_;  // Last: its threads use the others.
+  std::stop_source shutdown_;  // Ends what the workers do.
+  WorkerPool workers_;         // Last: its threads use the others.
 };
 
 }  // namespace hearth
