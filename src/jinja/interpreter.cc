@@ -54,6 +54,7 @@ TextBuilder Interpreter::run(const json::Object& context,
 }
 
 Value Interpreter::import(const json::Value& value, Origin origin) {
+  spend();
   if (const std::string* text = value.as_string())
     return borrowed_text(*text, origin).with_origin(origin);
   if (const bool* boolean = value.as_bool()) return Value(*boolean).with_origin(origin);

@@ -6,6 +6,7 @@
 
 #include "jinja/builtins.h"
 #include "jinja/printing.h"
+#include "jinja/text_ops.h"
 
 namespace hearth::jinja {
 namespace {
@@ -326,7 +327,7 @@ bool contains(Runtime& runtime, const Value& container, const Value& item) {
     case Kind::kText: {
       const Text& needle = runtime.text_of(item, "what is looked for in a string");
       runtime.spend_bytes(container.text().size);
-      return container.text().view().find(needle.view()) != string_view::npos;
+      return find_part(container.text().view(), needle.view()) != string_view::npos;
     }
     case Kind::kList:
     case Kind::kTuple:

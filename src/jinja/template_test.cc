@@ -4,8 +4,10 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <map>
+#include <random>
 #include <stop_token>
 #include <thread>
 
@@ -324,6 +326,117 @@ TEST(Limits, LeaveLongChainsAlone) {
   for (int i = 0; i < 400; ++i)
     source += " + 1";
   EXPECT_EQ(text_of(render(source + " }}", {})), "400");
+}
+
+// --- work that the shape of the input must not multiply ---
+
+// Distinct texts with one std::hash, by inverting a round of libstdc++'s (MurmurHash64A).
+std::vector<std::string> colliding_texts(std::size_t count) {
+  constexpr std::uint64_t kMul = 0xc6a4a7935bd1e995u;
+  constexpr std::uint64_t kSize = 2 * sizeof(std::uint64_t);
+  std::uint64_t inverse = 1;  // Of kMul, by Newton's method.
+  for (int i = 0; i < 6; ++i)
+    inverse *= 2 - kMul * inverse;
+  const auto mix = [](std::uint64_t word) {
+    word *= kMul;
+    return (word ^ word >> 47) * kMul;
+  };
+  const auto unmix = [inverse](std::uint64_t word) {
+    word *= inverse;
+    return (word ^ word >> 47) * inverse;
+  };
+  std::vector<std::string> texts;
+  for (std::uint64_t first = 0; first < count; ++first) {
+    const std::uint64_t state = ((0xc70f6907u ^ kSize * kMul) ^ mix(first)) * kMul;
+    const std::uint64_t second = unmix(state ^ 0x1234567890abcdefu);
+    std::string text(kSize, '\0');
+    std::memcpy(text.data(), &first, sizeof(first));
+    std::memcpy(text.data() + sizeof(first), &second, sizeof(second));
+    texts.push_back(std::move(text));
+  }
+  return texts;
+}
+
+// With a table of hashes each of these takes minutes.
+TEST(HostileInput, KeysWithOneHashAreAsGoodAsOthers) {
+  constexpr std::size_t kNumKeys = 100'000;
+  const std::vector<std::string> keys = colliding_texts(kNumKeys);
+  ASSERT_EQ(std::hash<std::string>()(keys.front()), std::hash<std::string>()(keys.back()));
+  json::Object object;
+  json::Array list;
+  for (const std::string& key : keys) {
+    object.append(key, 0);
+    list.emplace_back(key);
+  }
+  json::Object context;
+  context.set("object", std::move(object));
+  context.set("list", std::move(list));
+  EXPECT_EQ(text_of(render("{{ object|length }} {{ list|unique(true)|list|length }} "
+                           "{% set ns = namespace(n=0) %}{% for k in list %}"
+                           "{% set ns.n = ns.n + (1 if k in object) %}{% endfor %}{{ ns.n }}",
+                           context)),
+            fmt::format("{0} {0} {0}", kNumKeys));
+}
+
+TEST(HostileInput, EveryImportedValueIsAStep) {
+  const json::Object context = object(R"({"a": [1, [2, 3], {"k": 4}]})");
+  constexpr std::size_t kNumSteps = 7 + 2;  // The values; the statement and its expression.
+  EXPECT_EQ(text_of(render("{{ a and 1 }}", context, {.max_steps = kNumSteps + 2})), "1");
+  EXPECT_EQ(text_of(render("{{ a is defined }}", context, {.max_steps = 6})).substr(0, 5), "error");
+}
+
+// Each would take hours if every place were compared with the whole of the part.
+TEST(HostileInput, SearchesAreLinear) {
+  const std::string begin =
+      "{% set a = 'a' * 4000000 %}{% set b = 'a' * 2000000 ~ 'b' %}"
+      "{% set c = 'b' ~ 'a' * 2000000 %}{% set d = 'b' * 3000000 ~ 'a' %}";
+  const std::pair<const char*, const char*> cases[] = {
+      {"{{ a.find(b) }}{{ a.rfind(c) }}", "-1-1"},
+      {"{{ b in a }}{{ a.count(b) }}", "False0"},
+      {"{{ a|replace(b, '')|length }}", "4000000"},
+      {"{{ ('ab' * 2000000)|replace('ab' * 900000 ~ 'c', '')|length }}", "4000000"},
+      {"{{ a.split(b)|length }}{{ a.rsplit(c)|length }}", "11"},
+      {"{{ a.partition(b)[0]|length }}{{ a.rpartition(c)[2]|length }}", "40000004000000"},
+      {"{{ a.strip(d)|length }}{{ a.lstrip(d)|length }}{{ a.rstrip(d)|length }}", "000"},
+  };
+  for (const auto& [source, expected] : cases)
+    EXPECT_EQ(text_of(render(begin + source, {})), expected) << source;
+}
+
+TEST(TextSearch, FindsWhatStringViewFinds) {
+  const auto compiled = Template::compile(
+      "{{ s.find(p) }} {{ s.rfind(p) }} {{ p in s }} {{ s.rpartition(p)[0]|length }}", {});
+  std::mt19937 random(1);
+  for (int round = 0; round < 500; ++round) {
+    const auto text = [&](std::size_t max_size) {
+      std::string out(1 + random() % max_size, 'a');
+      for (char& c : out)
+        c = random() % 3 == 0 ? 'b' : 'a';
+      return out;
+    };
+    const std::string s = text(40);
+    const std::string p = text(4);
+    const auto signed_place = [](std::size_t place) {
+      return place == std::string::npos ? -1 : static_cast<int>(place);
+    };
+    const int first = signed_place(s.find(p));
+    const int last = signed_place(s.rfind(p));
+    json::Object context{{"s", s}, {"p", p}};
+    EXPECT_EQ(
+        text_of(compiled->render({.variables = context, .trusted = {}, .now = {}})),
+        fmt::format("{} {} {} {}", first, last, first < 0 ? "False" : "True", std::max(last, 0)))
+        << s << " " << p;
+  }
+}
+
+TEST(Dicts, KeepEveryKindOfKeyApartOnceTheyAreIndexed) {
+  const char* source =
+      "{% set d = {1: 'a', 1.0: 'b', true: 'c', 1.5: 'd', none: 'e', '1': 'f', (1, 2): 'g', "
+      "(1, 2.0): 'h', (1,): 'i', 0: 'j', 'x': 'k', range(3): 'l', -1: 'm', 2 ** 62: 'n'} %}"
+      "{{ d|length }} {{ d[1] }}{{ d[1.5] }}{{ d[none] }}{{ d['1'] }}{{ d[(1, 2)] }}{{ d[(1,)] }}"
+      "{{ d[false] }}{{ d.x }}{{ d[range(0, 3)] }}{{ d[-1.0] }}{{ d[2 ** 62] }} {{ d[2] is defined "
+      "}}";
+  EXPECT_EQ(text_of(render(source, {})), "11 cdefhijklmn False");
 }
 
 TEST(Cost, GrowingATextInALoopIsLinear) {

@@ -119,7 +119,8 @@ Value partition_method(Runtime& runtime, const Value& self, const Bound& args) {
   if (separator.size == 0) runtime.fail("partition: the separator is empty");
   runtime.spend_bytes(text.size);
   const std::size_t found =
-      from_right ? text.view().rfind(separator.view()) : text.view().find(separator.view());
+      from_right ? LastPartFinder(runtime, text.view(), separator.view()).find_before(text.size)
+                 : find_part(text.view(), separator.view());
   const Value none = runtime.substring(text, 0, 0);
   if (found == std::string_view::npos) {
     return from_right ? runtime.tuple({none, none, self}) : runtime.tuple({self, none, none});
@@ -132,6 +133,7 @@ Value partition_method(Runtime& runtime, const Value& self, const Bound& args) {
 Value remove_prefix_method(Runtime& runtime, const Value& self, const Bound& args) {
   const Text& text = self.text();
   const Text& prefix = runtime.text_of(*args[0], "the prefix");
+  runtime.spend_bytes(prefix.size);
   if (!text.view().starts_with(prefix.view())) return self;
   return runtime.substring(text, prefix.size, text.size);
 }
@@ -139,6 +141,7 @@ Value remove_prefix_method(Runtime& runtime, const Value& self, const Bound& arg
 Value remove_suffix_method(Runtime& runtime, const Value& self, const Bound& args) {
   const Text& text = self.text();
   const Text& suffix = runtime.text_of(*args[0], "the suffix");
+  runtime.spend_bytes(suffix.size);
   if (!text.view().ends_with(suffix.view())) return self;
   return runtime.substring(text, 0, text.size - suffix.size);
 }

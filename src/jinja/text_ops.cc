@@ -1,7 +1,11 @@
 #include "jinja/text_ops.h"
 
-#include <algorithm>
+#include <cstring>
 
+#include <algorithm>
+#include <array>
+
+#include "base/utf8.h"
 #include "jinja/operators.h"
 #include "jinja/unicode.h"
 
@@ -20,23 +24,50 @@ std::size_t code_point_begin(string_view text, std::size_t end) {
   return begin;
 }
 
-std::size_t leading_length(string_view text, string_view chars) {
+// The characters that strip() takes away: a look-up costs the same however many they are.
+class CharacterSet {
+ public:
+  CharacterSet(Runtime& runtime, const Text& chars) {
+    constexpr std::size_t kSortingCost = 8;
+    runtime.spend_bytes(kSortingCost * chars.size);
+    runtime.allocate(chars.ascii() ? 0 : chars.size * sizeof(char32_t));
+    for (TextCursor cursor(chars); !cursor.done();) {
+      const char32_t c = cursor.next();
+      if (c < ascii_.size()) {
+        ascii_[c] = true;
+      } else {
+        others_.push_back(c);
+      }
+    }
+    std::ranges::sort(others_);
+  }
+  bool contains(string_view code_point) const {
+    const char32_t c = utf8::decode(code_point).code_point;
+    return c < ascii_.size() ? ascii_[c] : std::ranges::binary_search(others_, c);
+  }
+
+ private:
+  std::array<bool, 128> ascii_{};
+  std::vector<char32_t> others_;  // Sorted.
+};
+
+std::size_t leading_length(string_view text, const CharacterSet& chars) {
   std::size_t position = 0;
   while (position < text.size()) {
     std::size_t end = position + 1;
     while (end < text.size() && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80)
       ++end;
-    if (chars.find(text.substr(position, end - position)) == string_view::npos) break;
+    if (!chars.contains(text.substr(position, end - position))) break;
     position = end;
   }
   return position;
 }
 
-std::size_t trailing_length(string_view text, string_view chars) {
+std::size_t trailing_length(string_view text, const CharacterSet& chars) {
   std::size_t end = text.size();
   while (end > 0) {
     const std::size_t begin = code_point_begin(text, end);
-    if (chars.find(text.substr(begin, end - begin)) == string_view::npos) break;
+    if (!chars.contains(text.substr(begin, end - begin))) break;
     end = begin;
   }
   return text.size() - end;
@@ -168,16 +199,39 @@ std::vector<Value> rsplit_on_space(Runtime& runtime, const Text& text, std::size
 
 }  // namespace
 
+std::size_t find_part(string_view text, string_view part, std::size_t from) {
+  if (part.size() > text.size() || from > text.size() - part.size()) return string_view::npos;
+  if (part.empty()) return from;
+  // glibc's is a two-way search where the part is long (over 256 bytes).
+  const void* found = memmem(text.data() + from, text.size() - from, part.data(), part.size());
+  if (found == nullptr) return string_view::npos;
+  return static_cast<std::size_t>(static_cast<const char*>(found) - text.data());
+}
+
+LastPartFinder::LastPartFinder(Runtime& runtime, string_view text, string_view part) {
+  runtime.allocate(text.size() + part.size());
+  runtime.spend_bytes(text.size() + part.size());
+  reversed_text_.assign(text.rbegin(), text.rend());
+  reversed_part_.assign(part.rbegin(), part.rend());
+}
+
+std::size_t LastPartFinder::find_before(std::size_t end) const {
+  const std::size_t size = reversed_text_.size();
+  const std::size_t found = find_part(reversed_text_, reversed_part_, size - end);
+  return found == string_view::npos ? found : size - found - reversed_part_.size();
+}
+
 Value strip(Runtime& runtime, const Text& text, const Text* chars, Side side) {
   const string_view view = text.view();
   std::size_t begin = 0;
   std::size_t end = view.size();
-  if (side != Side::kRight) {
-    begin = chars == nullptr ? leading_space_length(view) : leading_length(view, chars->view());
-  }
-  if (side != Side::kLeft) {
-    const string_view rest = view.substr(begin);
-    end -= chars == nullptr ? trailing_space_length(rest) : trailing_length(rest, chars->view());
+  if (chars == nullptr) {
+    if (side != Side::kRight) begin = leading_space_length(view);
+    if (side != Side::kLeft) end -= trailing_space_length(view.substr(begin));
+  } else {
+    const CharacterSet set(runtime, *chars);
+    if (side != Side::kRight) begin = leading_length(view, set);
+    if (side != Side::kLeft) end -= trailing_length(view.substr(begin), set);
   }
   runtime.spend_bytes(text.size - (end - begin));
   return runtime.substring(text, begin, end);
@@ -191,7 +245,7 @@ Value replace(Runtime& runtime, const Text& text, const Text& old_part, const Te
   TextBuilder out;
   std::size_t position = 0;
   for (std::size_t done = 0; done < limit; ++done) {
-    const std::size_t found = text.view().find(old_part.view(), position);
+    const std::size_t found = find_part(text.view(), old_part.view(), position);
     if (found == string_view::npos) break;
     runtime.allocate(new_part.size);
     runtime.spend_bytes(new_part.size);
@@ -239,7 +293,7 @@ std::vector<Value> split(Runtime& runtime, const Text& text, const Text* separat
   std::vector<Value> parts;
   std::size_t position = 0;
   while (parts.size() < limit) {
-    const std::size_t found = text.view().find(separator->view(), position);
+    const std::size_t found = find_part(text.view(), separator->view(), position);
     if (found == string_view::npos) break;
     runtime.spend();
     parts.push_back(runtime.substring(text, position, found));
@@ -255,10 +309,11 @@ std::vector<Value> rsplit(Runtime& runtime, const Text& text, const Text* separa
   const std::size_t limit = count_splits(max_splits);
   if (separator == nullptr) return rsplit_on_space(runtime, text, limit);
   if (separator->size == 0) runtime.fail("rsplit: the separator is empty");
+  const LastPartFinder finder(runtime, text.view(), separator->view());
   std::vector<Value> parts;
   std::size_t end = text.size;
-  while (parts.size() < limit && end >= separator->size) {
-    const std::size_t found = text.view().substr(0, end).rfind(separator->view());
+  while (parts.size() < limit) {
+    const std::size_t found = finder.find_before(end);
     if (found == string_view::npos) break;
     runtime.spend();
     parts.push_back(runtime.substring(text, found + separator->size, end));

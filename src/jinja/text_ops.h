@@ -2,12 +2,31 @@
 // keep.
 #pragma once
 
+#include <cstddef>
 #include <limits>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "jinja/runtime.h"
 
 namespace hearth::jinja {
+
+// Where `part` first begins in `text`, at or after `from`; npos when it does not. Unlike
+// string_view::find(), the time is linear in the text however the two are made.
+std::size_t find_part(std::string_view text, std::string_view part, std::size_t from = 0);
+
+// The same from the end. Keeps copies of both, which the runtime's budgets pay for.
+class LastPartFinder {
+ public:
+  LastPartFinder(Runtime& runtime, std::string_view text, std::string_view part);
+  // Where `part` last begins in the first `end` bytes of the text; npos when it does not.
+  std::size_t find_before(std::size_t end) const;
+
+ private:
+  std::string reversed_text_;
+  std::string reversed_part_;
+};
 
 enum class Side { kLeft, kRight, kBoth };
 

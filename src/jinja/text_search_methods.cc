@@ -44,7 +44,9 @@ std::int64_t find_in(Runtime& runtime, const Text& text, const Bound& args, bool
   runtime.spend_bytes(3 * text.size);
   const Window part = window(runtime, text, args[1], args[2]);
   const std::string_view view = text.view().substr(part.begin, part.end - part.begin);
-  const std::size_t found = last ? view.rfind(needle.view()) : view.find(needle.view());
+  const std::size_t found =
+      last ? LastPartFinder(runtime, view, needle.view()).find_before(view.size())
+           : find_part(view, needle.view());
   if (!part.valid || found == std::string_view::npos) return -1;
   return static_cast<std::int64_t>(part.first + count_code_points(view.substr(0, found)));
 }
@@ -70,7 +72,7 @@ Value count_method(Runtime& runtime, const Value& self, const Bound& args) {
   if (!part.valid) return Value(std::int64_t{0});
   if (needle.size == 0) return Value(static_cast<std::int64_t>(count_code_points(view) + 1));
   std::int64_t count = 0;
-  for (std::size_t at = 0; (at = view.find(needle.view(), at)) != std::string_view::npos;
+  for (std::size_t at = 0; (at = find_part(view, needle.view(), at)) != std::string_view::npos;
        at += needle.size)
     ++count;
   return Value(count);
@@ -84,6 +86,7 @@ Value affix_method(Runtime& runtime, const Value& self, const Bound& args) {
   const std::string_view view = text.view().substr(part.begin, part.end - part.begin);
   const auto matches = [&](const Value& affix) {
     const std::string_view wanted = runtime.text_of(affix, "a prefix or suffix").view();
+    runtime.spend_bytes(wanted.size());
     return part.valid && (at_start ? view.starts_with(wanted) : view.ends_with(wanted));
   };
   if (args[0]->is(Kind::kTuple))

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
-#include <functional>
+#include <compare>
 #include <numeric>
+#include <tuple>
 
 namespace hearth::jinja {
 namespace {
@@ -15,21 +15,6 @@ constexpr std::size_t kIndexedDictSize = 8;
 std::size_t add_weights(std::size_t a, std::size_t b) {
   constexpr std::size_t kMaxWeight = std::size_t{1} << 40;
   return std::min(a + b, kMaxWeight);
-}
-
-std::size_t hash_text(std::string_view text) {
-  return std::hash<std::string_view>{}(text);
-}
-
-// Equal numbers of different kinds hash alike.
-std::size_t hash_number(const Value& value) {
-  if (value.is_integer()) return std::hash<std::int64_t>{}(value.integer());
-  if (value.is(Kind::kBigInt)) return std::hash<double>{}(static_cast<double>(value.big()));
-  const double number = value.number();
-  if (number == std::floor(number) && std::abs(number) < 9.2e18) {
-    return std::hash<std::int64_t>{}(static_cast<std::int64_t>(number));
-  }
-  return std::hash<double>{}(number);
 }
 
 bool equal_items(const List& a, const List& b, int depth) {
@@ -70,6 +55,48 @@ NumberOrder compare_wide_to_float(__int128 left, double right) {
   const auto whole = static_cast<__int128>(floor);
   if (left != whole) return {left < whole ? -1 : 1, false};
   return {floor < right ? -1 : 0, false};
+}
+
+// What may be equal: numbers of all kinds.
+Kind key_class(Kind kind) {
+  return kind == Kind::kBool || kind == Kind::kBigInt || kind == Kind::kFloat ? Kind::kInt : kind;
+}
+
+std::weak_ordering compare_number_keys(const Value& a, const Value& b) {
+  const auto is_nan = [](const Value& value) {
+    return value.is(Kind::kFloat) && std::isnan(value.number());
+  };
+  if (is_nan(a) || is_nan(b)) return is_nan(a) <=> is_nan(b);
+  return compare_numbers(a, b).order <=> 0;
+}
+
+std::weak_ordering compare_range_keys(const Range& a, const Range& b) {
+  if (equal_ranges(a, b)) return std::weak_ordering::equivalent;
+  return std::tuple(a.size(), a.start, a.step) <=> std::tuple(b.size(), b.start, b.step);
+}
+
+std::weak_ordering compare_keys(const Value& a, const Value& b) {
+  const Kind kind = key_class(a.kind());
+  if (kind != key_class(b.kind())) return kind <=> key_class(b.kind());
+  switch (kind) {
+    case Kind::kUndefined:
+    case Kind::kNone:
+      return std::weak_ordering::equivalent;
+    case Kind::kInt:
+      return compare_number_keys(a, b);
+    case Kind::kText:
+      return a.text().view() <=> b.text().view();
+    case Kind::kTuple: {
+      const auto& left = a.as<List>().items;
+      const auto& right = b.as<List>().items;
+      return std::lexicographical_compare_three_way(left.begin(), left.end(), right.begin(),
+                                                    right.end(), compare_keys);
+    }
+    case Kind::kRange:
+      return compare_range_keys(a.as<Range>(), b.as<Range>());
+    default:
+      return std::compare_three_way()(a.object(), b.object());
+  }
 }
 
 }  // namespace
@@ -166,29 +193,16 @@ bool hashable(const Value& value, int depth) {
   }
 }
 
-std::size_t hash_of(const Value& value) {
-  switch (value.kind()) {
-    case Kind::kUndefined:
-    case Kind::kNone:
-      return static_cast<std::size_t>(value.kind()) + 0x9E3779B9u;
-    case Kind::kBool:
-    case Kind::kInt:
-    case Kind::kBigInt:
-    case Kind::kFloat:
-      return hash_number(value);
-    case Kind::kText:
-      return hash_text(value.text().view());
-    case Kind::kTuple: {
-      std::size_t hash = 0x345678;
-      for (const Value& item : value.as<List>().items)
-        hash = std::rotl(hash, 5) * 31 + hash_of(item);
-      return hash;
-    }
-    case Kind::kRange:
-      return hash_number(Value(static_cast<std::int64_t>(value.as<Range>().size())));
-    default:
-      return std::hash<const Object*>{}(value.object());
-  }
+bool KeyLess::operator()(const Value& a, const Value& b) const {
+  return compare_keys(a, b) < 0;
+}
+
+bool KeyLess::operator()(const Value& a, std::string_view b) const {
+  return a.is_text() ? a.text().view() < b : key_class(a.kind()) < Kind::kText;
+}
+
+bool KeyLess::operator()(std::string_view a, const Value& b) const {
+  return b.is_text() ? a < b.text().view() : Kind::kText < key_class(b.kind());
 }
 
 bool equal(const Value& a, const Value& b, int depth) {
@@ -227,35 +241,32 @@ std::size_t Range::size() const {
   return 0;
 }
 
-template <typename Matches>
-std::size_t Dict::position(std::size_t hash, Matches matches) const {
+template <typename Key, typename Matches>
+std::size_t Dict::position(const Key& key, Matches matches) const {
   if (index_.empty()) {
     const auto found = std::ranges::find_if(entries_, matches);
     return static_cast<std::size_t>(found - entries_.begin());
   }
-  const auto [begin, end] = index_.equal_range(hash);
-  for (auto it = begin; it != end; ++it) {
-    if (matches(entries_[it->second])) return it->second;
-  }
-  return entries_.size();
+  const auto found = index_.find(key);
+  // NaN has its place in the index, but is no key that can be found.
+  const bool is_there = found != index_.end() && matches(entries_[found->second]);
+  return is_there ? found->second : entries_.size();
 }
 
 const Value* Dict::find(const Value& key) const {
-  const std::size_t at =
-      position(hash_of(key), [&](const Entry& entry) { return equal(entry.key, key); });
+  const std::size_t at = position(key, [&](const Entry& entry) { return equal(entry.key, key); });
   return at == entries_.size() ? nullptr : &entries_[at].value;
 }
 
 const Value* Dict::find(std::string_view key) const {
-  const std::size_t at = position(hash_text(key), [&](const Entry& entry) {
+  const std::size_t at = position(key, [&](const Entry& entry) {
     return entry.key.is_text() && entry.key.text().view() == key;
   });
   return at == entries_.size() ? nullptr : &entries_[at].value;
 }
 
 void Dict::set(const Value& key, const Value& value) {
-  const std::size_t hash = hash_of(key);
-  const std::size_t at = position(hash, [&](const Entry& entry) { return equal(entry.key, key); });
+  const std::size_t at = position(key, [&](const Entry& entry) { return equal(entry.key, key); });
   weight_ = add_weights(weight_, add_weights(weight_of(key), weight_of(value)));
   if (at < entries_.size()) {
     entries_[at].value = value;
@@ -263,12 +274,8 @@ void Dict::set(const Value& key, const Value& value) {
   }
   entries_.push_back({key, value});
   if (entries_.size() <= kIndexedDictSize) return;
-  if (index_.empty()) {
-    for (std::size_t i = 0; i < entries_.size(); ++i)
-      index_.emplace(hash_of(entries_[i].key), i);
-  } else {
-    index_.emplace(hash, entries_.size() - 1);
-  }
+  for (std::size_t i = index_.empty() ? 0 : at; i < entries_.size(); ++i)
+    index_.emplace(entries_[i].key, i);
 }
 
 }  // namespace hearth::jinja

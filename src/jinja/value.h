@@ -6,10 +6,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 #include "jinja/text.h"
@@ -127,6 +127,15 @@ struct List final : Object {
   bool group;  // A tuple of groupby: its two items are also attributes.
 };
 
+// A strict order of hashable values in which those that are equal() are one (and so are all NaNs).
+// What comes first means nothing.
+struct KeyLess {
+  using is_transparent = void;
+  bool operator()(const Value& a, const Value& b) const;
+  bool operator()(const Value& a, std::string_view b) const;
+  bool operator()(std::string_view a, const Value& b) const;
+};
+
 // Insertion-ordered, keys compared as Python compares them (1, 1.0 and true are one key).
 class Dict final : public Object {
  public:
@@ -143,13 +152,14 @@ class Dict final : public Object {
   void reserve(std::size_t count) { entries_.reserve(count); }
 
  private:
-  template <typename Matches>
-  std::size_t position(std::size_t hash, Matches matches) const;
+  // Of the entry with this key; size() when there is none.
+  template <typename Key, typename Matches>
+  std::size_t position(const Key& key, Matches matches) const;
 
   std::vector<Entry> entries_;
   std::size_t weight_ = 1;
-  std::unordered_multimap<std::size_t, std::size_t>
-      index_;  // Used once the dict is no longer small.
+  // Filled once the dict is no longer small; ordered, because hashes can be made to collide.
+  std::map<Value, std::size_t, KeyLess> index_;
 };
 
 enum class ViewKind : std::uint8_t { kKeys, kValues, kItems };
@@ -199,13 +209,12 @@ std::size_t weight_of(const Value& value);
 
 // Tuples of hashables, text, numbers, none.
 bool hashable(const Value& value, int depth = 0);
-std::size_t hash_of(const Value& value);
 
-// Python's ==, at the cost of the lighter of the two weights. Never fails; nesting deeper than the
-// hashing and comparing limit compares unequal.
+// Python's ==, at the cost of the lighter of the two weights. Never fails; nesting deeper than
+// kMaxValueDepth compares unequal.
 bool equal(const Value& a, const Value& b, int depth = 0);
 
-// The most nesting that hashing, comparing and printing follow.
+// The most nesting that comparing and printing follow.
 inline constexpr int kMaxValueDepth = 100;
 
 // Exact order of two numbers (no rounding between integers and floats): negative, zero, positive,
