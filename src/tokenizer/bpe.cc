@@ -1,7 +1,6 @@
 #include "tokenizer/bpe.h"
 
 #include <array>
-#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,8 +16,6 @@ namespace {
 
 constexpr std::size_t kMaxMerges = 8u << 20;
 constexpr TokenId kNoToken = -1;
-
-using Merger = SymbolMerger<std::uint32_t, std::less<>>;
 
 class BpeModel final : public TextModel {
  public:
@@ -71,7 +68,7 @@ class BpeModel final : public TextModel {
       normalized = to_nfc(text);
       text = normalized;
     }
-    Merger merger;
+    SymbolMerger merger;
     std::string spelling;
     splitter_.split(text, [&](std::string_view word) {
       if (!ignore_merges_ || !take_whole(word, spelling, out)) encode_word(word, merger, out, stop);
@@ -100,21 +97,21 @@ class BpeModel final : public TextModel {
     return true;
   }
 
-  void encode_word(std::string_view word, Merger& merger, std::vector<TokenId>& out,
+  void encode_word(std::string_view word, SymbolMerger& merger, std::vector<TokenId>& out,
                    const std::stop_token& stop) const {
-    merger.clear();
-    for (std::size_t at = 0; at < word.size(); ++at) {
-      const TokenId id = byte_ids_[static_cast<unsigned char>(word[at])];
-      if (id != kNoToken) merger.add(at, 1, id);
+    merger.start(word.size());
+    for (const char byte : word) {
+      const TokenId id = byte_ids_[static_cast<unsigned char>(byte)];
+      if (id != kNoToken) merger.add(id);
     }
     merger.merge_all(
-        [this](const Symbol& left, const Symbol& right) -> std::optional<Merger::Candidate> {
-          const Merge* merge = merges_.find(left.id, right.id);
+        [this](const SymbolPair& pair) -> std::optional<MergeCandidate> {
+          const Merge* merge = merges_.find(pair.left_id, pair.right_id);
           if (merge == nullptr) return std::nullopt;
-          return Merger::Candidate{.priority = merge->rank, .merged_id = merge->merged_id};
+          return MergeCandidate{.order = merge->rank, .merged_id = merge->merged_id};
         },
         stop);
-    merger.for_each([&out](const Symbol& symbol) { out.push_back(symbol.id); });
+    merger.for_each([&out](TokenId id, std::uint32_t, std::uint32_t) { out.push_back(id); });
   }
 
   const Vocabulary& vocabulary_;

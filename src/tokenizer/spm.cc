@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <functional>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -18,8 +17,6 @@ namespace {
 
 constexpr std::string_view kSpaceSymbol = "\xE2\x96\x81";  // U+2581
 constexpr TokenId kNoToken = -1;
-
-using Merger = SymbolMerger<float, std::greater<>>;
 
 std::string unescape_spaces(std::string_view piece) {
   std::string out;
@@ -46,6 +43,31 @@ std::optional<unsigned char> parse_byte_piece(std::string_view piece) {
   return static_cast<unsigned char>(value);
 }
 
+// Where the code points of a text begin. Borrows the text: valid UTF-8, shorter than 4 GiB.
+class CodePoints {
+ public:
+  explicit CodePoints(std::string_view text) : text_(text) {
+    HEARTH_CHECK(text.size() < UINT32_MAX);
+    const auto begins_one = [](char byte) {
+      return (static_cast<unsigned char>(byte) & 0xC0u) != 0x80u;
+    };
+    begins_.reserve(static_cast<std::size_t>(std::ranges::count_if(text, begins_one)) + 1);
+    for (std::uint32_t at = 0; at < text.size(); ++at) {
+      if (begins_one(text[at])) begins_.push_back(at);
+    }
+    begins_.push_back(static_cast<std::uint32_t>(text.size()));
+  }
+  std::size_t size() const { return begins_.size() - 1; }
+  // Of the code points [begin, end).
+  std::string_view text(std::uint32_t begin, std::uint32_t end) const {
+    return text_.substr(begins_[begin], begins_[end] - begins_[begin]);
+  }
+
+ private:
+  std::string_view text_;
+  std::vector<std::uint32_t> begins_;  // size() + 1
+};
+
 class SpmModel final : public TextModel {
  public:
   SpmModel(const Vocabulary& vocabulary, const SpmOptions& options)
@@ -66,28 +88,25 @@ class SpmModel final : public TextModel {
   void encode(std::string_view text, std::vector<TokenId>& out,
               const std::stop_token& stop) const override {
     const std::string escaped = escape(text);
-    Merger merger;
-    for (std::size_t at = 0; at < escaped.size();) {
-      const std::string_view rest = std::string_view(escaped).substr(at);
-      const std::size_t length = utf8::decode(rest).length;
-      merger.add(at, length, find_piece(rest.substr(0, length)));
-      at += length;
-    }
+    const CodePoints code_points(escaped);
+    SymbolMerger merger;
+    merger.start(code_points.size());
+    for (std::uint32_t at = 0; at < code_points.size(); ++at)
+      merger.add(find_piece(code_points.text(at, at + 1)));
     Splits splits;
     merger.merge_all(
-        [&](const Symbol& left, const Symbol& right) -> std::optional<Merger::Candidate> {
-          const std::string_view piece =
-              std::string_view(escaped).substr(left.begin, left.length + right.length);
+        [&](const SymbolPair& pair) -> std::optional<MergeCandidate> {
+          const std::string_view piece = code_points.text(pair.begin, pair.end);
           const TokenId id = find_piece(piece);
           if (id == kNoToken) return std::nullopt;
-          if (vocabulary_.kind(id) == TokenKind::kUnused) splits.try_emplace(piece, left.length);
-          return Merger::Candidate{.priority = vocabulary_.score(id), .merged_id = id};
+          if (vocabulary_.kind(id) == TokenKind::kUnused)
+            splits.try_emplace(piece, code_points.text(pair.begin, pair.middle).size());
+          return MergeCandidate{.order = order_of_score(vocabulary_.score(id)), .merged_id = id};
         },
         stop);
     Output output{.ids = out};
-    merger.for_each([&](const Symbol& symbol) {
-      emit(std::string_view(escaped).substr(symbol.begin, symbol.length), symbol.id, splits,
-           output);
+    merger.for_each([&](TokenId id, std::uint32_t begin, std::uint32_t end) {
+      emit(code_points.text(begin, end), id, splits, output);
     });
   }
 
