@@ -19,6 +19,19 @@ void ModelFlags::declare(OptionSet& options) {
                .help = "Memory for keys and values of all sequences, at most what max-num-seqs "
                        "sequences of max-model-len tokens can use. 0: chosen from what this "
                        "machine or container has."});
+  options.section("Speculation");
+  options.add(options_.engine.speculation,
+              {.name = "speculation",
+               .help = "Guess the next tokens from repetitions in the prompt and the answer, and "
+                       "check them in one step. Answers stay the same, bit by bit; those that "
+                       "repeat text come faster."},
+              {{"off", SpeculationMethod::kOff}, {"ngram", SpeculationMethod::kNgram}});
+  options.add(options_.engine.max_draft_tokens,
+              {.name = "speculation-max-tokens",
+               .help = "Guesses for one answer in one step, at most. How many there are follows "
+                       "from how many were right.",
+               .advanced = true},
+              {.min = 1, .max = 64});
   options.section("Machine");
   options.add(options_.num_threads,
               {.name = "threads", .help = "Threads that compute. 0: one per usable CPU."},

@@ -61,7 +61,7 @@ SchedulerRequest ActiveRequest::scheduler_request() const {
 
 void ActiveRequest::admitted(TimePoint now) {
   first_scheduled_ = now;
-  events_.reserve(2 * choices_.size() + 2);
+  events_.reserve((2 + context_.max_draft_tokens) * choices_.size() + 2);
   const Metrics& metrics = *context_.metrics;
   metrics.request.queue_time.observe(seconds(now - queued_));
   metrics.request.prompt_tokens.observe(static_cast<double>(request_.prompt.size()));
@@ -105,7 +105,7 @@ void ActiveRequest::complete_prompt() {
                                   .logprobs = std::move(prompt_logprobs_)});
 }
 
-SampleTask ActiveRequest::sample_task(std::uint32_t choice_idx, std::span<const float> logits) {
+SampleTask ActiveRequest::sample_task(std::uint32_t choice_idx) {
   Choice& choice = choices_[choice_idx];
   HEARTH_CHECK(choice.is_open && !wants_no_tokens());
   if (!choice.sampler.has_value()) {
@@ -114,36 +114,44 @@ SampleTask ActiveRequest::sample_task(std::uint32_t choice_idx, std::span<const 
   SampleTask task;
   task.id = {id_, choice_idx};
   task.sampler = &*choice.sampler;
-  task.logits = logits;
-  task.banned = choice.num_tokens < request_.min_tokens ? banned_before_min_ : banned_;
+  task.banned = banned_;
+  task.banned_early = banned_before_min_;
+  task.num_early =
+      request_.min_tokens - std::min<std::size_t>(request_.min_tokens, choice.num_tokens);
+  task.stop_tokens = stop_tokens_;
   task.top_logprobs = request_.top_logprobs;
   return task;
 }
 
-bool ActiveRequest::is_stop_token(std::int32_t token) const {
-  return contains(stop_tokens_, token);
-}
-
-ActiveRequest::ChoiceState ActiveRequest::accept_token(SampleTask& task, TimePoint now) {
-  const std::uint32_t choice_idx = task.id.choice;
-  const std::int32_t token = task.token.value();
-  Choice& choice = choices_[choice_idx];
-  if (is_stop_token(token)) {  // Not part of the answer, so not measured as a token of it.
-    events_.emplace_back(ChoiceFinished{choice_idx, FinishReason::kStop, token});
-    close_choice(choice, FinishedReason::kStop);
-    return ChoiceState::kFinished;
+std::size_t ActiveRequest::accept_tokens(SampleTask& task, TimePoint now) {
+  Choice& choice = choices_[task.id.choice];
+  const std::size_t num_before = choice.num_tokens;
+  std::optional<FinishedReason> end;
+  for (PickedToken& pick : task.picks.first(task.num_picked)) {
+    HEARTH_CHECK(!end.has_value());
+    end = accept_token(task.id.choice, pick);
   }
-  record_token(choice, now);
-  ++choice.num_tokens;
-  context_.metrics->tokens.generation.increment();
-  events_.emplace_back(TokenGenerated{choice_idx, token, std::move(task.logprobs)});
-  if (choice.num_tokens < max_tokens_) return ChoiceState::kRunning;
-  events_.emplace_back(ChoiceFinished{choice_idx, FinishReason::kLength, std::nullopt});
-  close_choice(choice, FinishedReason::kLength);
-  return ChoiceState::kFinished;
+  const std::size_t num_accepted = choice.num_tokens - num_before;
+  if (num_accepted > 0) record_tokens(choice, num_accepted, now);
+  if (end.has_value()) close_choice(choice, *end);
+  return num_accepted;
 }
 
-void ActiveRequest::record_token(Choice& choice, TimePoint now) {
+std::optional<FinishedReason> ActiveRequest::accept_token(std::uint32_t choice_idx,
+                                                          PickedToken& pick) {
+  if (contains(stop_tokens_, pick.id)) {  // Not part of the answer, nor measured as a token of it.
+    events_.emplace_back(ChoiceFinished{choice_idx, FinishReason::kStop, pick.id});
+    return FinishedReason::kStop;
+  }
+  context_.metrics->tokens.generation.increment();
+  events_.emplace_back(TokenGenerated{choice_idx, pick.id, std::move(pick.logprobs)});
+  if (++choices_[choice_idx].num_tokens < max_tokens_) return std::nullopt;
+  events_.emplace_back(ChoiceFinished{choice_idx, FinishReason::kLength, std::nullopt});
+  return FinishedReason::kLength;
+}
+
+// Tokens of one step share the time since the last one: they came as fast as that on average.
+void ActiveRequest::record_tokens(Choice& choice, std::size_t count, TimePoint now) {
   const RequestMetrics& metrics = context_.metrics->request;
   if (!has_token_) {
     has_token_ = true;
@@ -151,10 +159,13 @@ void ActiveRequest::record_token(Choice& choice, TimePoint now) {
     metrics.prefill_time.observe(seconds(now - first_scheduled_.value()));
   }
   if (choice.first_token == TimePoint{}) {
-    choice.first_token = now;
-  } else {
-    metrics.inter_token_latency.observe(seconds(now - choice.last_token));
+    choice.first_token = choice.last_token = now;
+    --count;
   }
+  const double interval =
+      seconds(now - choice.last_token) / static_cast<double>(std::max<std::size_t>(count, 1));
+  for (std::size_t idx = 0; idx < count; ++idx)
+    metrics.inter_token_latency.observe(interval);
   choice.last_token = now;
 }
 

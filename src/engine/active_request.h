@@ -24,6 +24,7 @@ namespace hearth {
 struct RequestContext {
   std::size_t max_model_len = 0;
   std::size_t vocab_size = 0;
+  std::size_t max_draft_tokens = 0;  // Of one sequence in one step.
   bool prefix_cache = true;
   std::vector<std::int32_t> eos_tokens;
   Metrics* metrics = nullptr;
@@ -32,7 +33,6 @@ struct RequestContext {
 class ActiveRequest {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
-  enum class ChoiceState : std::uint8_t { kRunning, kFinished };
 
   ActiveRequest(const RequestContext& context, GenerationRequest request,
                 std::shared_ptr<RequestChannel> channel);
@@ -60,10 +60,12 @@ class ActiveRequest {
   // True when no tokens are wanted: the prompt was all.
   bool wants_no_tokens() const { return request_.max_tokens == 0; }
 
-  // What it takes to pick the next token of a choice.
-  SampleTask sample_task(std::uint32_t choice, std::span<const float> logits);
-  // The picked token: an event, or the end of the choice.
-  ChoiceState accept_token(SampleTask& task, TimePoint now);
+  // What it takes to pick the next tokens of a choice: all but what the step knows.
+  SampleTask sample_task(std::uint32_t choice);
+  // The picked tokens, in order: events, and perhaps the end of the choice. Returns how many became
+  // part of the answer.
+  std::size_t accept_tokens(SampleTask& task, TimePoint now);
+  bool is_open(std::uint32_t choice) const { return choices_[choice].is_open; }
   // No more tokens of this choice are wanted; no event says so.
   void end_choice(std::uint32_t choice);
   // Ends all choices of a request that wants_no_tokens().
@@ -84,8 +86,9 @@ class ActiveRequest {
     TimePoint last_token{};
   };
 
-  bool is_stop_token(std::int32_t token) const;
-  void record_token(Choice& choice, TimePoint now);
+  // The event of it; why it ends the choice, if it does.
+  std::optional<FinishedReason> accept_token(std::uint32_t choice_idx, PickedToken& pick);
+  void record_tokens(Choice& choice, std::size_t count, TimePoint now);
   void close_choice(Choice& choice, FinishedReason reason);
 
   const RequestContext& context_;

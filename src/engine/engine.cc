@@ -7,14 +7,17 @@
 #include <atomic>
 #include <limits>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <unordered_map>
 #include <utility>
 
 #include "engine/active_request.h"
 #include "engine/model_runner.h"
+#include "engine/ngram_proposer.h"
 #include "engine/request_channel.h"
 #include "engine/scheduler.h"
+#include "engine/speculation.h"
 #include "engine/step_pacer.h"
 #include "kv/block_pool.h"
 #include "kv/kv_storage.h"
@@ -23,7 +26,8 @@
 namespace hearth {
 namespace {
 
-// Logit rows of a step beyond one per running sequence: they bound the memory of prompt logprobs.
+// Logit rows of a step beyond one per running sequence: they bound the memory of prompt logprobs
+// and of guesses.
 constexpr std::size_t kExtraLogitRows = 32;
 
 // The consumer's end. Shares the channel and the command queue with the engine because either side
@@ -94,11 +98,15 @@ class EngineImpl final : public Engine {
   // All below: engine thread.
   void run();
   void apply(Command& command);
+  void try_step();
   void step();
   void collect_tasks(const StepPlan& plan, ConstMatrixView logits);
+  void check_or_sample(const ScheduledSequence& scheduled, ConstMatrixView rows);
   void accept_results(const StepPlan& plan, TimePoint now);
-  void accept_token(SampleTask& task, TimePoint now);
+  void accept_tokens(SampleTask& task, TimePoint now);
+  void finish_choice(const SequenceId& id, TimePoint now);
   void fail(RequestId id, Status status, TimePoint now);
+  void fail_after_bad_alloc();
   void end(RequestId id, GenerationEvent terminal, TimePoint now);
   void end_everything();
   void publish_state();
@@ -121,7 +129,10 @@ class EngineImpl final : public Engine {
   std::unordered_map<RequestId, std::unique_ptr<ActiveRequest>> active_;
   std::vector<std::unique_ptr<ActiveRequest>> ended_;  // Their last events are not delivered yet.
   std::vector<Command> inbox_;
+  Speculation speculation_;
   std::vector<SampleTask> tasks_;
+  std::vector<PickedToken> picks_;      // [logit rows of a step]
+  std::vector<std::int32_t> accepted_;  // Scratch of accept_tokens().
   std::vector<std::pair<RequestId, Status>> failures_;
   std::vector<RequestId> stepped_;  // With a part in the last step.
 
@@ -137,11 +148,21 @@ bool is_usable(float logit) {
   return logit < std::numeric_limits<float>::infinity();
 }
 
+std::size_t max_num_logit_rows(const EngineOptions& options) {
+  return options.max_num_seqs + kExtraLogitRows;
+}
+
+std::unique_ptr<DraftProposer> make_proposer(const EngineOptions& options) {
+  if (options.speculation == SpeculationMethod::kOff) return nullptr;
+  return std::make_unique<NgramProposer>();
+}
+
 SchedulerOptions scheduler_options(const EngineOptions& options) {
   return {.max_model_len = options.max_model_len,
           .max_num_seqs = options.max_num_seqs,
           .max_num_batched_tokens = options.max_num_batched_tokens,
-          .max_num_logit_rows = options.max_num_seqs + kExtraLogitRows,
+          .max_num_logit_rows = max_num_logit_rows(options),
+          .max_draft_tokens = options.max_draft_tokens,
           .prefix_cache = options.prefix_cache,
           .hash_key = BlockHasher::random_key()};
 }
@@ -158,8 +179,11 @@ EngineImpl::EngineImpl(EngineParts parts, const Clock& clock)
       kv_(std::move(parts.kv)),
       pool_(kv_.shape().num_blocks, kv_.shape().block_size),
       scheduler_(scheduler_options(options_), pool_),
-      pacer_(options_.target_step_time) {
+      pacer_(options_.target_step_time),
+      speculation_(make_proposer(options_), options_.max_draft_tokens, options_.max_num_seqs),
+      picks_(max_num_logit_rows(options_)) {
   tasks_.reserve(options_.max_num_seqs);
+  accepted_.reserve(options_.max_draft_tokens + 1);
   stepped_.reserve(options_.max_num_seqs);
   const MemoryMetrics& memory = metrics_.memory;
   memory.bytes[MemoryKind::kWeights].set(static_cast<double>(memory_.weight_bytes));
@@ -241,7 +265,7 @@ void EngineImpl::run() {
       publish_state();
       deliver_events();
     }
-    if (scheduler_.has_work()) step();
+    if (scheduler_.has_work()) try_step();
     if (!scheduler_.has_work() && !was_idle) {
       HEARTH_CHECK(scheduler_.check_integrity().ok() && pool_.stats().in_use == 0);
     }
@@ -255,16 +279,20 @@ void EngineImpl::run() {
 void EngineImpl::apply(Command& command) {
   if (auto* submit = std::get_if<SubmitCommand>(&command)) {
     const RequestId id = submit->request->id();
-    scheduler_.add(submit->request->scheduler_request());
+    const SchedulerRequest spec = submit->request->scheduler_request();
     active_.emplace(id, std::move(submit->request));
+    try {
+      scheduler_.add(spec);
+    } catch (const std::bad_alloc&) {
+      fail(id, out_of_memory(), clock_.now());
+    }
   } else if (const auto* cancel = std::get_if<CancelCommand>(&command)) {
     end(cancel->id, RequestCancelled{}, clock_.now());
   } else if (const auto* ended = std::get_if<EndChoiceCommand>(&command)) {
     ActiveRequest* request = find(ended->id.request);
     if (request == nullptr) return;
     request->end_choice(ended->id.choice);
-    scheduler_.finish(ended->id);
-    if (request->all_choices_ended()) end(ended->id.request, RequestFinished{}, clock_.now());
+    finish_choice(ended->id, clock_.now());
   }
 }
 
@@ -273,8 +301,18 @@ ActiveRequest* EngineImpl::find(RequestId id) {
   return found == active_.end() ? nullptr : found->second.get();
 }
 
+// Without memory the requests that need it end, and the process goes on.
+void EngineImpl::try_step() {
+  try {
+    step();
+  } catch (const std::bad_alloc&) {
+    fail_after_bad_alloc();
+  }
+}
+
 void EngineImpl::step() {
   const TimePoint start = clock_.now();
+  speculation_.propose(scheduler_);
   const StepPlan& plan = scheduler_.schedule(pacer_.max_tokens());
   for (const RequestId id : plan.admitted) {
     find(id)->admitted(start);
@@ -284,7 +322,6 @@ void EngineImpl::step() {
     find(hit.id)->add_cached_tokens(hit.num_tokens);
   collect_tasks(plan, runner_.forward(plan, kv_));
   ModelRunner::sample(tasks_, options_.host_threads);
-  scheduler_.commit();
   const TimePoint now = clock_.now();
   accept_results(plan, now);
   commands_->note_step();
@@ -295,38 +332,61 @@ void EngineImpl::step() {
   metrics.step_sequences.observe(static_cast<double>(plan.sequences.size()));
   metrics.step_duration.observe(std::chrono::duration<double>(now - start).count());
   metrics.preemptions.increment(static_cast<double>(plan.num_preempted));
+  metrics.draft_tokens.increment(static_cast<double>(plan.num_draft_tokens));
 }
 
-// What each sequence's logits are for: the log-probabilities of its prompt, its next token, or
-// both.
 void EngineImpl::collect_tasks(const StepPlan& plan, ConstMatrixView logits) {
   tasks_.clear();
   failures_.clear();
   stepped_.clear();
   std::size_t first_row = 0;
   for (const ScheduledSequence& scheduled : plan.sequences) {
-    ActiveRequest& request = *find(scheduled.id.request);
     stepped_.push_back(scheduled.id.request);
     const std::size_t num_rows = scheduled.num_logit_rows;
     if (num_rows == 0) continue;
-    const ConstMatrixView rows(logits.row(first_row), num_rows, logits.cols, logits.stride);
-    first_row += num_rows;
-    const std::span<const float> last(rows.row(num_rows - 1), context_.vocab_size);
-    if (Status status = request.add_prompt_logits(rows); !status.ok()) {
-      failures_.emplace_back(scheduled.id.request, std::move(status));
-    } else if (request.wants_no_tokens() && !std::ranges::all_of(last, is_usable)) {
-      failures_.emplace_back(
-          scheduled.id.request,
-          make_status(StatusCode::kInternal, "numerical_error: a logit is not a number"));
-    } else if (scheduled.caught_up && !request.wants_no_tokens()) {
-      tasks_.push_back(request.sample_task(scheduled.id.choice, last));
+    check_or_sample(scheduled, {logits.row(first_row), num_rows, logits.cols, logits.stride});
+    if (!tasks_.empty() && tasks_.back().id == scheduled.id) {
+      tasks_.back().picks = std::span(picks_).subspan(first_row, num_rows);
     }
+    first_row += num_rows;
   }
 }
 
+// What a sequence's logits are for: the log-probabilities of its prompt, its next tokens, or only
+// to see that they are numbers.
+void EngineImpl::check_or_sample(const ScheduledSequence& scheduled, ConstMatrixView rows) {
+  const RequestId id = scheduled.id.request;
+  ActiveRequest& request = *find(id);
+  if (Status status = request.add_prompt_logits(rows); !status.ok()) {
+    failures_.emplace_back(id, std::move(status));
+    return;
+  }
+  if (scheduled.caught_up && !request.wants_no_tokens()) {
+    const std::size_t num_draft = scheduled.num_draft_tokens;
+    SampleTask task = request.sample_task(scheduled.id.choice);
+    task.logits = {rows.row(rows.rows - 1 - num_draft), num_draft + 1, context_.vocab_size,
+                   rows.stride};
+    task.draft = scheduled.tokens.last(num_draft);
+    tasks_.push_back(std::move(task));
+    return;
+  }
+  const std::span<const float> last(rows.row(rows.rows - 1), context_.vocab_size);
+  if (std::ranges::all_of(last, is_usable)) return;
+  failures_.emplace_back(
+      id, make_status(StatusCode::kInternal, "numerical_error: a logit is not a number"));
+}
+
 void EngineImpl::accept_results(const StepPlan& plan, TimePoint now) {
+  // Whose numbers are wrong leaves before the blocks of the rest get their names in the cache.
+  for (SampleTask& task : tasks_) {
+    ActiveRequest* request = task.status.ok() ? nullptr : find(task.id.request);
+    if (request == nullptr) continue;
+    request->accept_tokens(task, now);
+    fail(task.id.request, task.status, now);
+  }
   for (auto& [id, status] : failures_)
     fail(id, std::move(status), now);
+  scheduler_.commit();
   for (const ScheduledSequence& scheduled : plan.sequences) {
     ActiveRequest* request = scheduled.completes_prompt ? find(scheduled.id.request) : nullptr;
     if (request == nullptr) continue;
@@ -336,29 +396,51 @@ void EngineImpl::accept_results(const StepPlan& plan, TimePoint now) {
     end(scheduled.id.request, RequestFinished{}, now);
   }
   for (SampleTask& task : tasks_)
-    accept_token(task, now);
+    accept_tokens(task, now);
 }
 
-void EngineImpl::accept_token(SampleTask& task, TimePoint now) {
+void EngineImpl::accept_tokens(SampleTask& task, TimePoint now) {
   ActiveRequest* request = find(task.id.request);
-  if (request == nullptr) return;  // Another choice of it failed in this step.
-  if (!task.token.has_value()) {
-    fail(task.id.request, task.token.error(), now);
-    return;
-  }
-  if (request->accept_token(task, now) == ActiveRequest::ChoiceState::kRunning) {
-    scheduler_.append_token(task.id, *task.token);
-    return;
-  }
-  scheduler_.finish(task.id);
-  if (request->all_choices_ended()) end(task.id.request, RequestFinished{}, now);
+  if (request == nullptr) return;  // It failed in this step.
+  speculation_.record(task.id, task.draft.size(), task.num_right);
+  metrics_.engine.accepted_draft_tokens.increment(static_cast<double>(task.num_right));
+  const std::size_t num_accepted = request->accept_tokens(task, now);
+  accepted_.clear();
+  for (const PickedToken& pick : task.picks.first(num_accepted))
+    accepted_.push_back(pick.id);
+  if (!accepted_.empty()) scheduler_.append_tokens(task.id, accepted_);
+  if (!request->is_open(task.id.choice)) finish_choice(task.id, now);
+}
+
+// Its choice has ended in the request already.
+void EngineImpl::finish_choice(const SequenceId& id, TimePoint now) {
+  scheduler_.finish(id);
+  speculation_.end(id);
+  if (find(id.request)->all_choices_ended()) end(id.request, RequestFinished{}, now);
 }
 
 void EngineImpl::fail(RequestId id, Status status, TimePoint now) {
   if (find(id) == nullptr) return;  // Another choice of it failed in this step.
-  metrics_.engine.numerical_errors.increment();
+  if (status.code() == StatusCode::kInternal) metrics_.engine.numerical_errors.increment();
   scheduler_.discard(id);
   end(id, RequestFailed{std::move(status)}, now);
+}
+
+// Whose allocation failed is not known: it may be any of those that run, or the next that would.
+void EngineImpl::fail_after_bad_alloc() {
+  const auto was_admitted = [this](const auto& entry) {
+    return scheduler_.was_admitted(entry.first);
+  };
+  const TimePoint now = clock_.now();
+  auto running = std::ranges::find_if(active_, was_admitted);
+  if (running == active_.end()) {
+    const auto next =
+        std::ranges::min_element(active_, {}, [](const auto& entry) { return entry.first; });
+    if (next != active_.end()) fail(next->first, out_of_memory(), now);
+    return;
+  }
+  for (; running != active_.end(); running = std::ranges::find_if(active_, was_admitted))
+    fail(running->first, out_of_memory(), now);
 }
 
 // Ends a request that has not ended yet.
@@ -368,6 +450,8 @@ void EngineImpl::end(RequestId id, GenerationEvent terminal, TimePoint now) {
   std::unique_ptr<ActiveRequest> request = std::move(found->second);
   active_.erase(found);
   scheduler_.cancel(id);
+  for (std::uint32_t choice = 0; choice < request->request().num_choices; ++choice)
+    speculation_.end({id, choice});
   if (!request->was_admitted()) commands_->leave_queue();
   request->end(std::move(terminal), now);
   commands_->end_request();
@@ -431,9 +515,10 @@ Result<EngineOptions> complete_options(EngineOptions options, const ModelConfig&
     return error(StatusCode::kInvalidArgument, "block_size must be a multiple of {}, not {}",
                  kKvPositionLanes, options.block_size);
   }
-  const std::array<std::pair<std::string_view, std::size_t>, 2> positive = {
+  const std::array<std::pair<std::string_view, std::size_t>, 3> positive = {
       {{"max_num_seqs", options.max_num_seqs},
-       {"max_queued_requests", options.max_queued_requests}}};
+       {"max_queued_requests", options.max_queued_requests},
+       {"max_draft_tokens", options.max_draft_tokens}}};
   for (const auto& [name, value] : positive) {
     if (value == 0)
       return error(StatusCode::kInvalidArgument, "{} must be at least 1, not 0", name);
@@ -459,7 +544,7 @@ Result<std::unique_ptr<Engine>> Engine::start(std::unique_ptr<Model> model,
       ModelRunner runner,
       ModelRunner::create(*model, {.max_num_seqs = complete.max_num_seqs,
                                    .max_num_batched_tokens = complete.max_num_batched_tokens,
-                                   .max_num_logit_rows = complete.max_num_seqs + kExtraLogitRows,
+                                   .max_num_logit_rows = max_num_logit_rows(complete),
                                    .max_model_len = complete.max_model_len}));
   HEARTH_ASSIGN_OR_RETURN(const MemoryLimit limit, detect_memory_limit());
   KvShape shape = kv_shape(config, complete.block_size);
@@ -475,6 +560,7 @@ Result<std::unique_ptr<Engine>> Engine::start(std::unique_ptr<Model> model,
   HEARTH_ASSIGN_OR_RETURN(KvStorage kv, KvStorage::create(shape));
   RequestContext context{.max_model_len = complete.max_model_len,
                          .vocab_size = config.vocab_size,
+                         .max_draft_tokens = complete.max_draft_tokens,
                          .prefix_cache = complete.prefix_cache,
                          .eos_tokens = std::move(eos_tokens),
                          .metrics = &metrics};

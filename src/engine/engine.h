@@ -22,6 +22,9 @@
 
 namespace hearth {
 
+// Where guesses at the next tokens come from; see speculation.h.
+enum class SpeculationMethod : std::uint8_t { kOff, kNgram };
+
 struct EngineOptions {
   std::size_t max_model_len = 0;  // Positions per sequence; 0: what the model was made for.
   std::size_t max_num_seqs = 64;  // Sequences (choices) running in one step.
@@ -35,6 +38,8 @@ struct EngineOptions {
   std::size_t block_size = 16;
   std::size_t kv_cache_bytes = 0;  // 0: chosen from the memory budget (see memory_budget.h).
   bool prefix_cache = true;
+  SpeculationMethod speculation = SpeculationMethod::kNgram;
+  std::size_t max_draft_tokens = 16;  // Guesses for one sequence in one step, at least 1.
   // Threads to pick tokens with, used by the engine thread between the model's steps: the device's
   // (see Device::host_threads). They outlive the engine. nullptr: the engine thread does it alone.
   ThreadPool* host_threads = nullptr;

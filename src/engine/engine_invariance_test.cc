@@ -25,6 +25,11 @@ std::vector<GenerationRequest> random_requests(std::size_t count, unsigned seed)
     request.sampling.temperature = pick(2) == 0 ? 0.0f : 0.9f;
     request.sampling.top_p = pick(2) == 0 ? 1.0f : 0.9f;
     request.sampling.frequency_penalty = pick(2) == 0 ? 0.0f : 0.5f;
+    request.sampling.repetition_penalty = pick(4) == 0 ? 1.1f : 1.0f;
+    if (pick(3) == 0) {  // Few tokens left to choose from, so that chance repeats itself.
+      for (std::int32_t id = 7; id < 10; ++id)
+        request.sampling.logit_bias.emplace_back(id, 20.0f);
+    }
     request.ignore_eos = pick(2) == 0;
     request.min_tokens = static_cast<std::uint32_t>(pick(10));
     if (pick(3) == 0) request.stop_token_ids = {5, 6};
@@ -41,6 +46,8 @@ struct Setting {
   std::size_t num_blocks = 64;
   bool prefix_cache = true;
   std::size_t num_threads = 1;  // That pick tokens.
+  std::size_t memory = 1000;    // Of the model; see FakeModelOptions.
+  std::size_t max_draft_tokens = 16;
 };
 
 class InvarianceTest : public ::testing::TestWithParam<Setting> {};
@@ -54,8 +61,9 @@ TEST_P(InvarianceTest, AnswersDoNotDependOnCompanyChunksCacheOrPreemption) {
   options.prefix_cache = setting.prefix_cache;
   ThreadPool threads(setting.num_threads);
   options.host_threads = &threads;
-  TestEngine engine(options);
-  const std::vector<GenerationRequest> requests = random_requests(40, 7);
+  options.max_draft_tokens = setting.max_draft_tokens;
+  TestEngine engine(options, {.memory = setting.memory});
+  const std::vector<GenerationRequest> requests = random_requests(60, 7);
   std::vector<std::shared_ptr<GenerationHandle>> handles;
   for (const GenerationRequest& request : requests)
     handles.push_back(engine.submit(request));
@@ -65,16 +73,32 @@ TEST_P(InvarianceTest, AnswersDoNotDependOnCompanyChunksCacheOrPreemption) {
   }
   EXPECT_TRUE(engine->idle());
   EXPECT_EQ(engine->status().kv_blocks_in_use, 0u);
+  const EngineMetrics& metrics = engine.metrics().engine;
+  if (setting.max_num_batched_tokens > setting.max_num_seqs) {
+    EXPECT_GT(metrics.accepted_draft_tokens.value(), 0.0);
+    EXPECT_GT(metrics.draft_tokens.value(), metrics.accepted_draft_tokens.value());
+  } else {
+    EXPECT_EQ(metrics.draft_tokens.value(), 0.0);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(
     Settings, InvarianceTest,
-    ::testing::Values(Setting{}, Setting{.max_num_seqs = 1, .max_num_batched_tokens = 1},
-                      Setting{.max_num_seqs = 4, .max_num_batched_tokens = 5},
-                      Setting{.max_num_seqs = 16, .max_num_batched_tokens = 512, .num_threads = 3},
-                      Setting{.max_num_seqs = 16, .max_num_batched_tokens = 64, .num_blocks = 17},
-                      Setting{.max_num_seqs = 8, .num_blocks = 20, .prefix_cache = false},
-                      Setting{.prefix_cache = false}));
+    ::testing::Values(
+        Setting{}, Setting{.max_num_seqs = 1, .max_num_batched_tokens = 1},
+        Setting{.max_num_seqs = 4, .max_num_batched_tokens = 5},
+        Setting{.max_num_seqs = 16, .max_num_batched_tokens = 512, .num_threads = 3},
+        Setting{.max_num_seqs = 16, .max_num_batched_tokens = 64, .num_blocks = 17},
+        Setting{.max_num_seqs = 8, .num_blocks = 20, .prefix_cache = false},
+        Setting{.prefix_cache = false}, Setting{.memory = 1}, Setting{.memory = 3},
+        Setting{.max_num_seqs = 1, .max_num_batched_tokens = 30, .memory = 1},
+        Setting{.max_num_batched_tokens = 5, .memory = 1, .max_draft_tokens = 64},
+        Setting{.max_num_seqs = 16,
+                .max_num_batched_tokens = 512,
+                .num_blocks = 17,
+                .num_threads = 3,
+                .memory = 1},
+        Setting{.num_blocks = 17, .prefix_cache = false, .memory = 1, .max_draft_tokens = 1}));
 
 TEST(InvarianceTest, PreemptionHappensAndDoesNotChangeAStream) {
   EngineOptions options = small_engine_options();
@@ -123,7 +147,7 @@ TEST(InvarianceTest, PromptLogprobsAreTheSameInChunksOfAnySize) {
     ASSERT_EQ(answer.prompt->logprobs.size(), prompt.size());
     EXPECT_FALSE(answer.prompt->logprobs[0].has_value());
     for (std::size_t idx = 1; idx < prompt.size(); ++idx) {
-      const auto logits = fake_logits(std::span(prompt).first(idx), engine.model().vocab_size);
+      const auto logits = fake_logits(std::span(prompt).first(idx), engine.model());
       const PositionLogprobs expected = position_logprobs(logits, prompt[idx], 3);
       ASSERT_TRUE(answer.prompt->logprobs[idx].has_value());
       EXPECT_EQ(answer.prompt->logprobs[idx]->chosen.id, prompt[idx]);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <new>
 #include <thread>
 
 #include "engine/engine_test_util.h"
@@ -319,6 +320,60 @@ TEST(EngineTest, NotifiesOncePerBatchOfEventsThatFindsNonePending) {
   EXPECT_EQ(num_calls, 2);
   EXPECT_TRUE(handle->poll(events));
   EXPECT_TRUE(handle->wait(events));
+}
+
+TEST(EngineTest, WhatAWrongChunkComputedIsNotShared) {
+  TestEngine engine(small_engine_options(), {.poison = 63});
+  Tokens prompt = some_tokens(100);
+  prompt[3] = 63;
+  const Answer answer = engine.run(request_of(prompt));
+  EXPECT_EQ(answer.failure().code(), StatusCode::kInternal);
+  engine.stop();
+  const EngineMetrics& metrics = engine.metrics().engine;
+  EXPECT_EQ(metrics.step_duration.count(), 1u) << "the first chunk shows it";
+  EXPECT_EQ(engine.metrics().memory.kv_blocks[KvBlockState::kCached].value(), 0.0);
+}
+
+TEST(EngineTest, AStepWithoutMemoryFailsWhatRunsAndTheProcessGoesOn) {
+  std::atomic<int> num_steps = 0;
+  const auto on_forward = [&](const ForwardBatch&) {
+    if (++num_steps == 5) throw std::bad_alloc();
+  };
+  EngineOptions options = small_engine_options();
+  options.max_num_seqs = 2;
+  TestEngine engine(options, {.on_forward = on_forward});
+  std::vector<GenerationRequest> requests;
+  std::vector<std::shared_ptr<GenerationHandle>> handles;
+  for (std::uint32_t idx = 0; idx < 4; ++idx) {
+    requests.push_back(request_of(some_tokens(10, idx), 20));
+    requests.back().ignore_eos = true;
+    handles.push_back(engine.submit(requests.back()));
+  }
+  std::size_t num_failed = 0;
+  for (std::size_t idx = 0; idx < 4; ++idx) {
+    const Answer answer = collect(*handles[idx]);
+    if (answer.finished()) {
+      expect_answer(answer, requests[idx], engine.model());
+      continue;
+    }
+    EXPECT_EQ(answer.failure().code(), StatusCode::kResourceExhausted);
+    EXPECT_LT(idx, 2u) << "it did not run";
+    ++num_failed;
+  }
+  EXPECT_GE(num_failed, 1u);
+  expect_answer(engine.run(requests[0]), requests[0], engine.model());
+  EXPECT_EQ(engine->status().kv_blocks_in_use, 0u);
+  EXPECT_EQ(engine.metrics().engine.numerical_errors.value(), 0.0);
+}
+
+TEST(EngineTest, WithoutMemoryForEverEveryRequestStillGetsItsEnd) {
+  TestEngine engine(small_engine_options(),
+                    {.on_forward = [](const ForwardBatch&) { throw std::bad_alloc(); }});
+  std::vector<std::shared_ptr<GenerationHandle>> handles;
+  for (std::uint32_t idx = 0; idx < 9; ++idx)
+    handles.push_back(engine.submit(request_of(some_tokens(10, idx))));
+  for (const auto& handle : handles)
+    EXPECT_EQ(collect(*handle).failure().code(), StatusCode::kResourceExhausted);
 }
 
 TEST(EngineTest, IsUnhealthyWhenAStepDoesNotEnd) {

@@ -102,7 +102,7 @@ inline Answer::Choice expected_choice(const GenerationRequest& request, std::uin
       const bool too_early = stops(id) && expected.tokens.size() < request.min_tokens;
       if (too_early || (id == kEos && request.ignore_eos)) banned.push_back(id);
     }
-    const std::vector<float> logits = fake_logits(tokens, model.vocab_size);
+    const std::vector<float> logits = fake_logits(tokens, model);
     const std::int32_t token = sampler.sample(logits, banned).value();
     if (stops(token)) {
       expected.reason = FinishReason::kStop;
@@ -111,9 +111,24 @@ inline Answer::Choice expected_choice(const GenerationRequest& request, std::uin
     }
     tokens.push_back(token);
     expected.tokens.push_back(token);
+    expected.logprobs.emplace_back();
+    if (!request.top_logprobs.has_value()) continue;
+    expected.logprobs.back() = position_logprobs(logits, token, *request.top_logprobs);
   }
   expected.reason = FinishReason::kLength;
   return expected;
+}
+
+// Bit by bit.
+inline bool equal_logprobs(const Answer::Choice& left, const Answer::Choice& right) {
+  const auto same = [](const TokenLogprob& a, const TokenLogprob& b) {
+    return a.id == b.id && a.logprob == b.logprob;
+  };
+  return std::ranges::equal(left.logprobs, right.logprobs, [&](const auto& a, const auto& b) {
+    if (!a.has_value() || !b.has_value()) return a.has_value() == b.has_value();
+    return same(a->chosen, b->chosen) && a->rank == b->rank &&
+           std::ranges::equal(a->top, b->top, same);
+  });
 }
 
 inline void expect_answer(const Answer& answer, const GenerationRequest& request,
@@ -123,6 +138,7 @@ inline void expect_answer(const Answer& answer, const GenerationRequest& request
   for (std::uint32_t idx = 0; idx < answer.choices.size(); ++idx) {
     const Answer::Choice expected = expected_choice(request, idx, model);
     EXPECT_EQ(answer.choices[idx].tokens, expected.tokens) << request.id << " choice " << idx;
+    EXPECT_TRUE(equal_logprobs(answer.choices[idx], expected)) << request.id << " choice " << idx;
     EXPECT_EQ(answer.choices[idx].reason, expected.reason) << request.id << " choice " << idx;
     EXPECT_EQ(answer.choices[idx].stop_token, expected.stop_token) << request.id;
   }

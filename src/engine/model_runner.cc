@@ -1,8 +1,40 @@
 #include "engine/model_runner.h"
 
+#include <algorithm>
+#include <new>
 #include <utility>
 
 namespace hearth {
+namespace {
+
+void pick_tokens(SampleTask& task) {
+  for (std::size_t row = 0; row < task.logits.rows; ++row) {
+    const std::span logits(task.logits.row(row), task.logits.cols);
+    const auto token =
+        task.sampler->sample(logits, row < task.num_early ? task.banned_early : task.banned);
+    if (!token.has_value()) {
+      task.status = token.error();
+      return;
+    }
+    PickedToken& pick = task.picks[row];
+    pick.id = *token;
+    pick.logprobs.reset();
+    if (task.top_logprobs.has_value()) {
+      pick.logprobs = position_logprobs(logits, *token, *task.top_logprobs);
+    }
+    ++task.num_picked;
+    if (row == task.draft.size() || *token != task.draft[row]) return;
+    ++task.num_right;
+    if (std::ranges::find(task.stop_tokens, *token) != task.stop_tokens.end()) return;
+  }
+}
+
+}  // namespace
+
+Status out_of_memory() {
+  return make_status(StatusCode::kResourceExhausted,
+                     "there is no memory left to compute this request");
+}
 
 Result<ModelRunner> ModelRunner::create(Model& model, const RunnerLimits& limits) {
   HEARTH_RETURN_IF_ERROR(model.reserve(limits.max_num_batched_tokens, limits.max_num_logit_rows,
@@ -50,10 +82,11 @@ ConstMatrixView ModelRunner::forward(const StepPlan& plan, KvStorage& kv) {
 
 void ModelRunner::sample(std::span<SampleTask> tasks, ThreadPool* threads) {
   const auto pick = [tasks](std::size_t idx, std::size_t /*worker*/) {
-    SampleTask& task = tasks[idx];
-    task.token = task.sampler->sample(task.logits, task.banned);
-    if (!task.token.has_value() || !task.top_logprobs.has_value()) return;
-    task.logprobs = position_logprobs(task.logits, *task.token, *task.top_logprobs);
+    try {
+      pick_tokens(tasks[idx]);
+    } catch (const std::bad_alloc&) {  // Must not leave a thread of the pool.
+      tasks[idx].status = out_of_memory();
+    }
   };
   if (threads != nullptr && tasks.size() > 1) {
     threads->run(tasks.size(), pick);

@@ -19,6 +19,7 @@ void RequestChannel::deliver(std::vector<GenerationEvent>& events) {
   {
     const std::lock_guard lock(mutex_);
     was_empty = pending_.empty();
+    pending_.reserve(events.capacity());  // So that a step with many events needs no more later.
     for (GenerationEvent& event : events) {
       HEARTH_CHECK(!ended_);
       ended_ = is_terminal(event);

@@ -23,8 +23,7 @@ class ActiveRequest;
 bool is_terminal(const GenerationEvent& event);
 
 // The events of one request on their way to its consumer. Thread-safe. The number of events is
-// bounded by the request itself: one PromptDone, a token and an end per choice and step, one
-// terminal.
+// bounded by the request itself: one PromptDone, tokens and an end per choice, one terminal.
 class RequestChannel {
  public:
   explicit RequestChannel(Engine::Notify notify) : notify_(std::move(notify)) {}

@@ -20,6 +20,8 @@ struct Scheduler::Sequence {
   std::vector<std::int32_t> tokens;  // Prompt and answer; filled at the first admission.
   std::size_t num_computed_tokens = 0;
   std::size_t num_granted_tokens = 0;  // In the step being planned.
+  // For the next plan, then what it granted. While that is computed, they also end `tokens`.
+  std::vector<std::int32_t> draft;
   std::vector<BlockId> block_table;
   std::vector<BlockHash> block_hashes;  // Of the leading full blocks, as far as they were needed.
 
@@ -118,7 +120,7 @@ const StepPlan& Scheduler::schedule(std::size_t max_tokens) {
   plan_.sequences.clear();
   plan_.admitted.clear();
   plan_.cache_hits.clear();
-  plan_.num_tokens = plan_.num_logit_rows = plan_.num_preempted = 0;
+  plan_.num_tokens = plan_.num_draft_tokens = plan_.num_logit_rows = plan_.num_preempted = 0;
   free_tokens_ = options_.max_num_batched_tokens;
   free_logit_rows_ = options_.max_num_logit_rows - options_.max_num_seqs;
 
@@ -130,6 +132,7 @@ const StepPlan& Scheduler::schedule(std::size_t max_tokens) {
   // Blocks that a preemption freed belong to the earlier sequences it was made for.
   if (plan_.num_preempted == 0) admit_waiting();
   schedule_prefills();
+  schedule_drafts();
   for (Sequence* sequence : running_) {
     if (sequence->num_granted_tokens > 0) plan_sequence(*sequence);
   }
@@ -163,7 +166,7 @@ bool Scheduler::grow(Sequence& sequence) {
 void Scheduler::preempt(Sequence& sequence) {
   HEARTH_CHECK(sequence.num_granted_tokens == 0);
   stop_running(sequence);
-  release_blocks(sequence);
+  release_blocks(sequence, 0);
   start_waiting(sequence);
   ++plan_.num_preempted;
 }
@@ -186,15 +189,17 @@ void Scheduler::admit_waiting() {
 bool Scheduler::admit(Sequence& sequence) {
   Request& request = *sequence.request;
   if (sequence.tokens.empty()) {
-    sequence.tokens.reserve(request.max_len);
-    sequence.tokens.assign(request.spec.prompt.begin(), request.spec.prompt.end());
     sequence.block_table.reserve(num_blocks_for(request.max_len));
     sequence.block_hashes.reserve(request.max_len / pool_.block_size());
+    sequence.draft.reserve(options_.max_draft_tokens);
+    // Last: it tells that nothing of this is left to do.
+    sequence.tokens.reserve(request.max_len);
+    sequence.tokens.assign(request.spec.prompt.begin(), request.spec.prompt.end());
   }
   reference_cached_prefix(sequence);
   const std::size_t needed = num_blocks_for(sequence.tokens.size()) - sequence.block_table.size();
   if (needed + running_.size() > pool_.num_available()) {
-    release_blocks(sequence);
+    release_blocks(sequence, 0);
     return false;
   }
   for (std::size_t idx = 0; idx < needed; ++idx) {
@@ -294,6 +299,61 @@ void Scheduler::grant(Sequence& sequence, std::size_t max_tokens) {
   free_tokens_ -= tokens;
 }
 
+void Scheduler::list_decoding(std::vector<DecodingSequence>& sequences) const {
+  sequences.clear();
+  for (const Sequence* sequence : running_) {
+    if (sequence->num_uncomputed() != 1 || !sequence->request->prompt_done) continue;
+    const std::size_t max_len = sequence->request->max_len;
+    // The last token of an answer is never computed.
+    const std::size_t room = max_len - std::min(max_len, sequence->tokens.size() + 1);
+    sequences.push_back({sequence->id, sequence->tokens, max_len, room});
+  }
+}
+
+std::size_t Scheduler::num_tokens_behind() const {
+  std::size_t tokens = 0;
+  for (const Sequence* sequence : running_)
+    tokens += sequence->num_uncomputed();
+  return std::min(tokens, options_.max_num_batched_tokens);
+}
+
+void Scheduler::set_draft(const SequenceId& id, std::span<const std::int32_t> draft) {
+  HEARTH_CHECK(draft.size() <= options_.max_draft_tokens);
+  Sequence* sequence = find(id);
+  HEARTH_CHECK(sequence != nullptr && sequence->state == SequenceState::kRunning);
+  sequence->draft.assign(draft.begin(), draft.end());
+}
+
+void Scheduler::schedule_drafts() {
+  for (Sequence* sequence : running_) {
+    if (sequence->draft.empty()) continue;
+    if (sequence->num_granted_tokens == sequence->num_uncomputed()) {
+      grant_draft(*sequence);
+    } else {
+      sequence->draft.clear();
+    }
+  }
+}
+
+// As many tokens of its draft as fit into what the step has left. A block is taken only while every
+// running sequence could still take one to grow.
+void Scheduler::grant_draft(Sequence& sequence) {
+  const std::size_t num_known = sequence.tokens.size();
+  const std::size_t max_len = sequence.request->max_len;
+  std::size_t count = std::min({sequence.draft.size(), free_tokens_, free_logit_rows_,
+                                max_len - std::min(max_len, num_known + 1)});
+  const std::size_t needed = num_blocks_for(num_known + count);
+  while (sequence.block_table.size() < needed && pool_.num_available() > running_.size()) {
+    sequence.block_table.push_back(pool_.allocate().value());
+  }
+  count = std::min(count, sequence.block_table.size() * pool_.block_size() - num_known);
+  sequence.draft.resize(count);
+  sequence.tokens.insert(sequence.tokens.end(), sequence.draft.begin(), sequence.draft.end());
+  sequence.num_granted_tokens += count;
+  free_tokens_ -= count;
+  free_logit_rows_ -= count;
+}
+
 void Scheduler::plan_sequence(Sequence& sequence) {
   const Request& request = *sequence.request;
   const std::size_t first = sequence.num_computed_tokens;
@@ -309,9 +369,11 @@ void Scheduler::plan_sequence(Sequence& sequence) {
     HEARTH_CHECK(first <= request.num_prompt_logits);
     scheduled.num_logit_rows = end - std::min(end, request.num_prompt_logits);
   } else {
-    scheduled.num_logit_rows = scheduled.caught_up ? 1 : 0;
+    scheduled.num_draft_tokens = sequence.draft.size();
+    scheduled.num_logit_rows = 1 + sequence.draft.size();
   }
   plan_.num_tokens += scheduled.tokens.size();
+  plan_.num_draft_tokens += scheduled.num_draft_tokens;
   plan_.num_logit_rows += scheduled.num_logit_rows;
   plan_.sequences.push_back(scheduled);
 }
@@ -319,10 +381,13 @@ void Scheduler::plan_sequence(Sequence& sequence) {
 void Scheduler::commit() {
   for (const ScheduledSequence& scheduled : plan_.sequences) {
     Sequence* sequence = find(scheduled.id);
-    HEARTH_CHECK(sequence != nullptr && sequence->state == SequenceState::kRunning);
+    if (sequence == nullptr) continue;
+    HEARTH_CHECK(sequence->state == SequenceState::kRunning);
     Request& request = *sequence->request;
     const std::size_t first = sequence->num_computed_tokens;
-    sequence->num_computed_tokens += sequence->num_granted_tokens;
+    // Which guesses were right is not known yet.
+    sequence->tokens.resize(sequence->tokens.size() - scheduled.num_draft_tokens);
+    sequence->num_computed_tokens += sequence->num_granted_tokens - scheduled.num_draft_tokens;
     sequence->num_granted_tokens = 0;
     register_full_blocks(*sequence, first);
     request.num_prompt_known =
@@ -361,12 +426,22 @@ void Scheduler::extend_hashes(Sequence& sequence, std::size_t num_blocks) {
   }
 }
 
-void Scheduler::append_token(const SequenceId& id, std::int32_t token) {
+void Scheduler::append_tokens(const SequenceId& id, std::span<const std::int32_t> tokens) {
   Sequence* sequence = find(id);
   HEARTH_CHECK(sequence != nullptr && sequence->state == SequenceState::kRunning);
-  HEARTH_CHECK(sequence->num_uncomputed() == 0);
-  HEARTH_CHECK(sequence->tokens.size() < sequence->request->max_len);
-  sequence->tokens.push_back(token);
+  HEARTH_CHECK(sequence->num_uncomputed() == 0 && !tokens.empty());
+  HEARTH_CHECK(sequence->tokens.size() + tokens.size() <= sequence->request->max_len);
+  const std::size_t num_right = tokens.size() - 1;
+  HEARTH_CHECK(num_right <= sequence->draft.size());
+  HEARTH_CHECK(
+      std::ranges::equal(tokens.first(num_right), std::span(sequence->draft).first(num_right)));
+  sequence->draft.clear();
+  sequence->tokens.insert(sequence->tokens.end(), tokens.begin(), tokens.end());
+  const std::size_t first = sequence->num_computed_tokens;
+  sequence->num_computed_tokens += num_right;
+  register_full_blocks(*sequence, first);
+  release_blocks(*sequence,
+                 std::min(sequence->block_table.size(), num_blocks_for(sequence->tokens.size())));
 }
 
 void Scheduler::finish(const SequenceId& id) {
@@ -413,17 +488,19 @@ void Scheduler::start_running(Sequence& sequence) {
 
 void Scheduler::stop_running(Sequence& sequence) {
   sequence.num_granted_tokens = 0;
+  sequence.draft.clear();
   std::erase(running_, &sequence);
   if (--sequence.request->num_running == 0) --num_running_requests_;
 }
 
 // From the back, so that the end of a cached prefix is evicted before its beginning.
-void Scheduler::release_blocks(Sequence& sequence) {
-  while (!sequence.block_table.empty()) {
+void Scheduler::release_blocks(Sequence& sequence, std::size_t num_kept) {
+  while (sequence.block_table.size() > num_kept) {
     pool_.release(sequence.block_table.back());
     sequence.block_table.pop_back();
   }
-  sequence.num_computed_tokens = 0;
+  sequence.num_computed_tokens =
+      std::min(sequence.num_computed_tokens, num_kept * pool_.block_size());
 }
 
 void Scheduler::wake_siblings(Request& request) {
@@ -444,7 +521,7 @@ void Scheduler::remove(Sequence& sequence) {
     for (const BlockId block : sequence.block_table)
       pool_.forget_content(block);
   }
-  release_blocks(sequence);
+  release_blocks(sequence, 0);
   if (is_last) {
     const RequestId id = request.spec.id;
     requests_.erase(id);
@@ -453,6 +530,11 @@ void Scheduler::remove(Sequence& sequence) {
   if (request.prompt_done || !was_leading) return;
   const auto next = std::ranges::find(request.sequences, SequenceState::kDormant, &Sequence::state);
   if (next != request.sequences.end()) start_waiting(*next);
+}
+
+bool Scheduler::was_admitted(RequestId id) const {
+  const auto found = requests_.find(id);
+  return found != requests_.end() && found->second->was_admitted;
 }
 
 Status Scheduler::check_integrity() const {

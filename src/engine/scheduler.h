@@ -12,6 +12,7 @@
 //      starves, the rest to those of its priority closest to their end, so that short prompts pass
 //      long ones, then to the next priority.
 //      A prefix that several of them share is computed by one while the others wait for it.
+//   4. What is left even then goes to drafts: guesses at what follows a sequence's known tokens.
 //
 // Blocks for all known tokens are taken at admission; only growth can run out. Then the last
 // running sequence gives its blocks back and waits again, with its tokens kept: it recomputes them
@@ -23,6 +24,9 @@
 // share. The prompt of several choices is computed by the first one; the others start when it is
 // done.
 //
+// Logits of the last token are asked for in every part of a step, also where no token is chosen:
+// they show whether the numbers behind them are sound, before others can share the blocks.
+//
 // Not thread-safe, except check_fits().
 #pragma once
 
@@ -31,6 +35,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <span>
@@ -51,11 +56,18 @@ struct SequenceId {
   auto operator<=>(const SequenceId&) const = default;
 };
 
+struct SequenceIdHash {
+  std::size_t operator()(const SequenceId& id) const {
+    return std::hash<std::uint64_t>()(id.request * 0x9e3779b97f4a7c15ULL + id.choice);
+  }
+};
+
 struct SchedulerOptions {
   std::size_t max_model_len = 0;           // Tokens of a sequence, prompt and answer.
   std::size_t max_num_seqs = 0;            // Running at once.
   std::size_t max_num_batched_tokens = 0;  // Per step; at least max_num_seqs.
   std::size_t max_num_logit_rows = 0;      // Per step; at least max_num_seqs.
+  std::size_t max_draft_tokens = 0;        // Of one sequence in one step.
   bool prefix_cache = true;
   std::array<std::uint64_t, 2> hash_key = {};
 };
@@ -80,6 +92,7 @@ struct ScheduledSequence {
   std::size_t first_position = 0;
   std::span<const std::int32_t> tokens;  // To compute now, at first_position and after.
   std::span<const BlockId> block_table;  // Covers all of them.
+  std::size_t num_draft_tokens = 0;      // The last that many tokens are guesses.
   std::size_t num_logit_rows = 0;        // Logits are wanted for the last that many tokens.
   bool completes_prompt = false;         // The request's prompt is evaluated with this step.
   bool caught_up = false;                // Every known token is computed: the next can be chosen.
@@ -91,9 +104,19 @@ struct PrefixCacheHit {
   std::size_t num_tokens = 0;
 };
 
+// A running sequence behind its prompt, whose last token is computed next. The span is valid until
+// append_tokens().
+struct DecodingSequence {
+  SequenceId id;
+  std::span<const std::int32_t> tokens;  // All that are known.
+  std::size_t max_len = 0;               // That they can grow to.
+  std::size_t max_draft_len = 0;         // More guesses could not become part of the answer.
+};
+
 struct StepPlan {
   std::vector<ScheduledSequence> sequences;  // Never empty while there is work.
   std::size_t num_tokens = 0;
+  std::size_t num_draft_tokens = 0;  // Of these.
   std::size_t num_logit_rows = 0;
   std::vector<RequestId> admitted;  // For the first time, with this step.
   std::vector<PrefixCacheHit> cache_hits;
@@ -115,15 +138,25 @@ class Scheduler {
   // Queues a request that fits.
   void add(const SchedulerRequest& spec);
 
+  // Whose drafts the next step has a use for, if nothing changes until then.
+  void list_decoding(std::vector<DecodingSequence>& sequences) const;
+  // Known tokens of running sequences that are not computed, up to a step's budget.
+  std::size_t num_tokens_behind() const;
+  // Guesses at what follows the known tokens of a running sequence, at most max_draft_tokens. The
+  // next plan computes as many as it has room for, from the first; then they are forgotten.
+  void set_draft(const SequenceId& id, std::span<const std::int32_t> draft);
+
   // The next step. Every plan must be computed and committed before the next is made. Beside
   // running streams, prompts get what is left of `max_tokens`, but at least kMinPrefillTokens;
   // without any the whole budget.
   static constexpr std::size_t kMinPrefillTokens = 32;
   const StepPlan& schedule(std::size_t max_tokens = std::numeric_limits<std::size_t>::max());
-  // The planned tokens have been computed and stored.
+  // The planned tokens have been computed and stored. Whose computation went wrong was discarded
+  // before: from here on, the rest can be shared.
   void commit();
-  // The next token of a sequence that has caught up. It must stay within max_model_len.
-  void append_token(const SequenceId& id, std::int32_t token);
+  // The next tokens of a sequence that has caught up: those of its draft that were right, then one
+  // that is still to be computed. They must stay within max_model_len.
+  void append_tokens(const SequenceId& id, std::span<const std::int32_t> tokens);
 
   // The sequence is complete, or not wanted any more. Ids that are gone already are ignored, here
   // and below.
@@ -133,6 +166,8 @@ class Scheduler {
   // cache.
   void discard(RequestId id);
 
+  // A sequence of the request has run.
+  bool was_admitted(RequestId id) const;
   bool has_work() const { return !requests_.empty(); }
   std::size_t num_running_requests() const { return num_running_requests_; }
   std::size_t num_waiting_requests() const { return requests_.size() - num_running_requests_; }
@@ -157,6 +192,8 @@ class Scheduler {
   void take_cached_blocks(Sequence& sequence);
   void grant_prefill(Sequence& sequence, std::size_t max_tokens);
   void grant(Sequence& sequence, std::size_t max_tokens);
+  void schedule_drafts();
+  void grant_draft(Sequence& sequence);
   void plan_sequence(Sequence& sequence);
 
   void register_full_blocks(Sequence& sequence, std::size_t first_token);
@@ -164,7 +201,7 @@ class Scheduler {
   void start_running(Sequence& sequence);
   void stop_running(Sequence& sequence);
   void start_waiting(Sequence& sequence);
-  void release_blocks(Sequence& sequence);
+  void release_blocks(Sequence& sequence, std::size_t num_kept);
   void wake_siblings(Request& request);
   void remove(Sequence& sequence);
   std::size_t num_blocks_for(std::size_t num_tokens) const;

@@ -67,7 +67,7 @@ class SchedulerTest : public ::testing::Test {
     }
     scheduler_->commit();
     for (const ScheduledSequence& scheduled : plan.sequences) {
-      if (scheduled.caught_up) scheduler_->append_token(scheduled.id, 7);
+      if (scheduled.caught_up) append(scheduled.id, 7);
     }
     EXPECT_EQ(scheduler_->check_integrity(), Status());
     return plan;
@@ -76,6 +76,10 @@ class SchedulerTest : public ::testing::Test {
   static std::size_t cached_tokens(const StepPlan& plan, RequestId id) {
     const auto found = std::ranges::find(plan.cache_hits, id, &PrefixCacheHit::id);
     return found == plan.cache_hits.end() ? 0 : found->num_tokens;
+  }
+
+  void append(const SequenceId& id, std::int32_t token) {
+    scheduler_->append_tokens(id, std::span(&token, 1));
   }
 
   // Tokens of a sequence in the last step it was part of.
@@ -96,7 +100,7 @@ TEST_F(SchedulerTest, ALongPromptIsReadInChunksOfTheBudget) {
   for (const std::size_t expected : {16u, 16u, 8u}) {
     const StepPlan plan = step();
     EXPECT_EQ(plan.num_tokens, expected);
-    EXPECT_EQ(plan.num_logit_rows, expected == 8 ? 1u : 0u);
+    EXPECT_EQ(plan.num_logit_rows, 1u) << "what a chunk computed goes unchecked";
     EXPECT_EQ(plan.sequences[0].completes_prompt, expected == 8);
     EXPECT_EQ(plan.sequences[0].caught_up, expected == 8);
   }
@@ -357,6 +361,7 @@ class Simulation {
     options_.max_num_seqs = 1 + pick(8);
     options_.max_num_batched_tokens = options_.max_num_seqs + pick(30);
     options_.max_num_logit_rows = options_.max_num_seqs + pick(6);
+    options_.max_draft_tokens = pick(5);
     options_.prefix_cache = pick(3) != 0;
     const std::size_t least = (options_.max_model_len + kBlockSize - 1) / kBlockSize;
     pool_ = std::make_unique<BlockPool>(least + pick(2 * least), kBlockSize);
@@ -365,6 +370,7 @@ class Simulation {
   }
 
   std::size_t num_preempted() const { return num_preempted_; }
+  std::size_t num_right_drafts() const { return num_right_drafts_; }
 
   void run() {
     const std::size_t num_requests = 1 + pick(20);
@@ -391,6 +397,7 @@ class Simulation {
     Tokens tokens;
     std::size_t wanted = 0;
     bool is_streaming = false;  // One token behind since the last step.
+    Tokens draft;
     bool is_finished = false;
   };
   struct Live {
@@ -455,7 +462,21 @@ class Simulation {
     if (--live.num_left == 0) live_.erase(id.request);
   }
 
+  void set_drafts() {
+    std::vector<DecodingSequence> sequences;
+    scheduler_->list_decoding(sequences);
+    for (const DecodingSequence& sequence : sequences) {
+      Choice& choice = live_.at(sequence.id.request)->choices[sequence.id.choice];
+      ASSERT_TRUE(std::ranges::equal(sequence.tokens, choice.tokens));
+      choice.draft.resize(pick(options_.max_draft_tokens + 1));
+      for (std::int32_t& token : choice.draft)
+        token = static_cast<std::int32_t>(pick(4));
+      scheduler_->set_draft(sequence.id, choice.draft);
+    }
+  }
+
   void step() {
+    ASSERT_NO_FATAL_FAILURE(set_drafts());
     const StepPlan& plan = scheduler_->schedule();
     ASSERT_FALSE(plan.sequences.empty());
     ASSERT_LE(plan.num_tokens, options_.max_num_batched_tokens);
@@ -477,13 +498,21 @@ class Simulation {
     for (const ScheduledSequence& part : plan.sequences) {
       ASSERT_NO_FATAL_FAILURE(compute(part));
     }
-    std::vector<SequenceId> caught_up;
-    for (const ScheduledSequence& part : plan.sequences) {
-      if (part.caught_up) caught_up.push_back(part.id);
-    }
+    if (pick(20) == 0) spoil(plan.sequences[pick(plan.sequences.size())]);
     scheduler_->commit();
-    for (const SequenceId& id : caught_up)
-      next_token(id);
+    for (const ScheduledSequence& part : plan.sequences) {
+      if (part.caught_up && live_.contains(part.id.request)) {
+        next_tokens(part.id, part.num_draft_tokens);
+      }
+    }
+  }
+
+  // What it computed is wrong, which is noticed before the commit.
+  void spoil(const ScheduledSequence& part) {
+    for (std::size_t idx = 0; idx < part.tokens.size(); ++idx)
+      cell(part, part.first_position + idx) = -2;
+    scheduler_->discard(part.id.request);
+    live_.erase(part.id.request);
   }
 
   // Who was one token behind gets exactly that, except the last ones when blocks ran out.
@@ -504,7 +533,7 @@ class Simulation {
           continue;
         }
         ASSERT_EQ(num_missing, 0u) << "an earlier stream than this one was stopped";
-        ASSERT_EQ(part->tokens.size(), 1u);
+        ASSERT_EQ(part->tokens.size(), 1u + part->num_draft_tokens);
       }
     }
     ASSERT_LE(num_missing, plan.num_preempted);
@@ -513,15 +542,22 @@ class Simulation {
   void compute(const ScheduledSequence& part) {
     Live& live = *live_.at(part.id.request);
     const Tokens& tokens = live.choices[part.id.choice].tokens;
-    const std::size_t end = part.first_position + part.tokens.size();
-    ASSERT_GE(part.tokens.size(), 1u);
+    const std::size_t num_known = part.tokens.size() - part.num_draft_tokens;
+    const std::size_t end = part.first_position + num_known;
+    ASSERT_GE(num_known, 1u);
     ASSERT_LE(end, tokens.size());
-    ASSERT_GE(part.block_table.size() * kBlockSize, end);
+    ASSERT_GE(part.block_table.size() * kBlockSize, end + part.num_draft_tokens);
+    ASSERT_LT(end + part.num_draft_tokens, options_.max_model_len + (part.num_draft_tokens == 0));
     ASSERT_EQ(part.caught_up, end == tokens.size());
-    for (std::size_t idx = 0; idx < part.tokens.size(); ++idx) {
+    ASSERT_TRUE(part.caught_up || part.num_draft_tokens == 0);
+    for (std::size_t idx = 0; idx < num_known; ++idx)
       ASSERT_EQ(part.tokens[idx], tokens[part.first_position + idx]);
+    const Tokens& draft = live.choices[part.id.choice].draft;
+    ASSERT_LE(part.num_draft_tokens, draft.size());
+    for (std::size_t idx = 0; idx < part.num_draft_tokens; ++idx)
+      ASSERT_EQ(part.tokens[num_known + idx], draft[idx]);
+    for (std::size_t idx = 0; idx < part.tokens.size(); ++idx)
       cell(part, part.first_position + idx) = part.tokens[idx];
-    }
     for (std::size_t position = 0; position < end; ++position) {
       ASSERT_EQ(cell(part, position), tokens[position])
           << "position " << position << " of request " << part.id.request;
@@ -537,7 +573,7 @@ class Simulation {
       ASSERT_EQ(part.num_logit_rows, end - std::min(end, live.num_prompt_logits));
       live.num_prompt_logits = std::max(live.num_prompt_logits, end);
     } else {
-      ASSERT_EQ(part.num_logit_rows, part.caught_up ? 1u : 0u);
+      ASSERT_EQ(part.num_logit_rows, 1 + part.num_draft_tokens);
     }
     live.prompt_done |= part.completes_prompt;
   }
@@ -547,15 +583,21 @@ class Simulation {
     return memory_.at(block * kBlockSize + position % kBlockSize);
   }
 
-  void next_token(const SequenceId& id) {
+  // Guesses are as right as chance makes them, up to the first wrong one.
+  void next_tokens(const SequenceId& id, std::size_t num_drafts) {
     Choice& choice = live_.at(id.request)->choices[id.choice];
-    choice.tokens.push_back(static_cast<std::int32_t>(pick(4)));
+    Tokens tokens;
+    do {
+      const bool is_right = tokens.size() < num_drafts && pick(3) != 0;
+      if (!is_right) num_drafts = tokens.size();
+      tokens.push_back(is_right ? choice.draft[tokens.size()] : static_cast<std::int32_t>(pick(4)));
+    } while (tokens.size() <= num_drafts && choice.tokens.size() + tokens.size() < choice.wanted);
+    num_right_drafts_ += tokens.size() - 1;
+    choice.tokens.insert(choice.tokens.end(), tokens.begin(), tokens.end());
+    choice.draft.clear();
     choice.is_streaming = true;
-    if (choice.tokens.size() >= choice.wanted) {
-      finish(id);
-    } else {
-      scheduler_->append_token(id, choice.tokens.back());
-    }
+    scheduler_->append_tokens(id, tokens);
+    if (choice.tokens.size() >= choice.wanted) finish(id);
   }
 
   std::mt19937 random_;
@@ -566,16 +608,20 @@ class Simulation {
   std::map<RequestId, std::unique_ptr<Live>> live_;
   std::map<std::int32_t, RequestId> last_admitted_;  // By priority.
   std::size_t num_preempted_ = 0;
+  std::size_t num_right_drafts_ = 0;
 };
 
 TEST(SchedulerSimulationTest, EveryRequestIsServedFairlyFromItsOwnTokens) {
   std::size_t num_preempted = 0;
+  std::size_t num_right_drafts = 0;
   for (unsigned seed = 0; seed < 4000; ++seed) {
     Simulation simulation(seed);
     ASSERT_NO_FATAL_FAILURE(simulation.run()) << "seed " << seed;
     num_preempted += simulation.num_preempted();
+    num_right_drafts += simulation.num_right_drafts();
   }
   EXPECT_GT(num_preempted, 1000u) << "the load is too light to show anything";
+  EXPECT_GT(num_right_drafts, 1000u) << "hardly anything was guessed";
 }
 
 }  // namespace

@@ -101,8 +101,10 @@ class ServedAnswersTest : public ServedModelTest, public ::testing::WithParamInt
     std::vector<GenerationRequest> requests;
     for (std::uint32_t idx = 0; idx < 10; ++idx) {
       Tokens prompt = some_tokens(1 + random() % 70, idx % 2);
-      GenerationRequest request = request_of(std::move(prompt), 20 + idx);
+      GenerationRequest request = request_of(std::move(prompt), 20 + 3 * idx);
+      request.ignore_eos = true;
       request.sampling.temperature = idx % 2 == 0 ? 0.0f : 1.0f;
+      if (idx % 4 == 3) request.sampling.logit_bias = {{50, 20.0f}, {51, 20.0f}};
       request.sampling.seed = idx;
       request.num_choices = idx % 3 == 0 ? 2 : 1;
       request.top_logprobs = 1;
@@ -132,11 +134,13 @@ TEST_P(ServedAnswersTest, AreTheSameBitsAloneAndInAnyCompany) {
   {
     ServedModelOptions plain = options();
     plain.engine.prefix_cache = false;
+    plain.engine.speculation = SpeculationMethod::kOff;
     plain.num_threads = 1;
     const auto model = load(plain);
     for (const GenerationRequest& request : requests()) {
       alone.push_back(bits_of(collect(**model->engine().submit(request, {}), request.num_choices)));
     }
+    EXPECT_EQ(metrics_.engine.draft_tokens.value(), 0.0);
   }
   struct Setting {
     std::size_t max_num_seqs, max_num_batched_tokens, num_blocks;
@@ -162,6 +166,7 @@ TEST_P(ServedAnswersTest, AreTheSameBitsAloneAndInAnyCompany) {
     }
   }
   EXPECT_GT(metrics_.engine.preemptions.value(), 0.0);
+  EXPECT_GT(metrics_.engine.accepted_draft_tokens.value(), 20.0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, ServedAnswersTest,

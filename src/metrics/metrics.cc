@@ -312,6 +312,12 @@ void declare(MetricsBuilder& builder, EngineMetrics& engine) {
   builder.add(engine.preemptions,
               {"hearth_preemptions_total", "requests",
                "Running requests put back into the queue because the KV memory was used up."});
+  builder.add(engine.draft_tokens,
+              {"hearth_spec_decode_draft_tokens_total", "tokens",
+               "Tokens that were guessed and computed ahead (speculative decoding)."});
+  builder.add(engine.accepted_draft_tokens,
+              {"hearth_spec_decode_accepted_tokens_total", "tokens",
+               "Guessed tokens that turned out right and saved a step."});
   builder.add(engine.numerical_errors,
               {"hearth_numerical_errors_total", "requests",
                "Requests ended with an error because the model's output was not a number."});

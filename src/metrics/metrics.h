@@ -134,7 +134,9 @@ struct EngineMetrics {
   Histogram step_sequences;  // Sequences in one step.
   Histogram step_duration;   // Seconds.
   Counter preemptions;
-  Counter numerical_errors;  // Requests failed because a logit was not a number.
+  Counter draft_tokens;           // Guessed and computed.
+  Counter accepted_draft_tokens;  // Of those, right.
+  Counter numerical_errors;       // Requests failed because a logit was not a number.
   // Set by whoever serves the exposition, from the engine's status, just before text().
   Gauge healthy;        // 1 or 0.
   Gauge last_step_age;  // Seconds.

@@ -3,6 +3,7 @@
 // a different answer.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -19,8 +20,10 @@ namespace hearth::test {
 struct FakeModelOptions {
   std::size_t vocab_size = 64;
   std::size_t context_len = 256;
+  // Logits depend on that many last tokens: with few, greedy answers repeat themselves.
+  std::size_t memory = std::numeric_limits<std::size_t>::max();
   std::int32_t poison = -1;  // Once this token is in a sequence, its logits are not numbers.
-  std::function<void(const ForwardBatch&)> on_forward;  // Called first in every step.
+  std::function<void(const ForwardBatch&)> on_forward = {};  // Called first in every step.
 };
 
 // What the logits after a sequence are made of.
@@ -44,12 +47,12 @@ class FakeHistory {
 
 // The logits after `tokens`, computed without any engine.
 inline std::vector<float> fake_logits(std::span<const std::int32_t> tokens,
-                                      std::size_t vocab_size) {
+                                      const FakeModelOptions& model) {
   FakeHistory history;
-  for (const std::int32_t token : tokens)
+  for (const std::int32_t token : tokens.last(std::min(tokens.size(), model.memory)))
     history.add(static_cast<std::uint64_t>(token));
-  std::vector<float> logits(vocab_size);
-  for (std::size_t id = 0; id < vocab_size; ++id)
+  std::vector<float> logits(model.vocab_size);
+  for (std::size_t id = 0; id < model.vocab_size; ++id)
     logits[id] = history.logit(id);
   return logits;
 }
@@ -139,8 +142,8 @@ class FakeModel final : public Model {
     bool poisoned = false;
     for (std::size_t position = 0; position <= last; ++position) {
       const Slot seen = slot(rows, position, kv);
-      const std::uint64_t misplaced = *seen.position == position ? 0 : 1'000'000;
-      history.add(*seen.token + misplaced);
+      if (*seen.position != position) history.add(1'000'000 + position);
+      if (last - position < options_.memory) history.add(*seen.token);
       poisoned |= static_cast<std::int32_t>(*seen.token) == options_.poison;
     }
     for (std::size_t id = 0; id < options_.vocab_size; ++id) {
