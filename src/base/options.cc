@@ -170,7 +170,7 @@ void OptionSet::add_integer(const OptionDeclaration& declaration, Bounds<std::in
 }
 
 void OptionSet::add_integers(const OptionDeclaration& declaration, Bounds<std::int64_t> bounds,
-                             std::vector<std::int64_t> defaults,
+                             const std::vector<std::int64_t>& defaults,
                              std::function<void(const std::vector<std::int64_t>&)> store) {
   declare_ordered_list<std::int64_t>(impl_->declare(declaration, "N[,...]"),
                                      {&option_value::parse_integer, &format_integer}, bounds,

@@ -109,12 +109,11 @@ class OptionSet {
     defaults.reserve(target.size());
     for (const T value : target)
       defaults.push_back(clamp(value));
-    add_integers(declaration, wide, std::move(defaults),
-                 [&target](const std::vector<std::int64_t>& values) {
-                   target.clear();
-                   for (const std::int64_t value : values)
-                     target.push_back(static_cast<T>(value));
-                 });
+    add_integers(declaration, wide, defaults, [&target](const std::vector<std::int64_t>& values) {
+      target.clear();
+      for (const std::int64_t value : values)
+        target.push_back(static_cast<T>(value));
+    });
   }
   void add(std::vector<double>& target, const OptionDeclaration& declaration,
            Bounds<double> bounds = {});
@@ -171,7 +170,7 @@ class OptionSet {
   void add_integer(const OptionDeclaration& declaration, Bounds<std::int64_t> bounds,
                    std::int64_t default_value, std::function<void(std::int64_t)> store);
   void add_integers(const OptionDeclaration& declaration, Bounds<std::int64_t> bounds,
-                    std::vector<std::int64_t> defaults,
+                    const std::vector<std::int64_t>& defaults,
                     std::function<void(const std::vector<std::int64_t>&)> store);
   void add_choice(const OptionDeclaration& declaration, std::vector<std::string> names,
                   std::size_t default_idx, std::function<void(std::size_t)> store);

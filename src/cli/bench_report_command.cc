@@ -42,9 +42,8 @@ class BenchReportCommand final : public Command {
  private:
   // Runs of one name get their folders' names as well.
   void name_apart(std::vector<loadgen::BenchRun>& runs) const {
-    std::vector<std::string> labels;
-    for (const loadgen::BenchRun& run : runs)
-      labels.push_back(run.label);
+    std::vector<std::string> labels(runs.size());
+    std::ranges::transform(runs, labels.begin(), &loadgen::BenchRun::label);
     for (std::size_t i = 0; i < runs.size(); ++i) {
       if (std::ranges::count(labels, labels[i]) < 2) continue;
       runs[i].label += fmt::format(" ({})", std::filesystem::path(folders_[i]).filename().string());

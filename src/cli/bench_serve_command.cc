@@ -15,8 +15,6 @@ namespace {
 using loadgen::LevelSummary;
 using loadgen::LoadKind;
 
-constexpr std::string_view kPromptsSection = "Prompts and answers";
-
 // One line on standard error per level; on a terminal it counts the requests as they end.
 class ProgressLine {
  public:
@@ -126,6 +124,10 @@ class BenchServeCommand final : public Command {
                     "no --target given; see hearth bench serve --help");
     }
     HEARTH_ASSIGN_OR_RETURN(bench_.connect.target, loadgen::parse_target(target_));
+    if (!std::ranges::all_of(bench_.connect.api_key, [](char c) { return c > ' ' && c < 0x7f; })) {
+      return Status(StatusCode::kInvalidArgument,
+                    "--api-key has characters that no HTTP header may hold");
+    }
     if (has_repeats(bench_.concurrency) || has_repeats(bench_.rates)) {
       return Status(StatusCode::kInvalidArgument, "a level is given twice");
     }
@@ -191,7 +193,7 @@ class BenchServeCommand final : public Command {
   }
 
   void declare_prompts(OptionSet& options) {
-    options.section(kPromptsSection);
+    options.section("Prompts and answers");
     options.add(bench_.prompt_tokens,
                 {.name = "prompt-tokens", .help = "Length of synthetic prompts."},
                 {.min = 1, .max = 10'000'000});

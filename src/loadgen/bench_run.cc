@@ -14,8 +14,8 @@
 namespace hearth::loadgen {
 namespace {
 
-// Ids below are control tokens in many vocabularies; the bounds above are what the server says, or
-// else tried one after the other. All larger vocabularies in use have 30000 ordinary tokens.
+// Ids below are control tokens in many vocabularies; above it is the vocabulary's end where the
+// server tells it, and at most what all of today's larger ones have as ordinary tokens.
 constexpr std::int64_t kFirstId = 1000;
 constexpr std::int64_t kLastId = 30'000;
 constexpr int kCalibrationRounds = 3;
@@ -91,8 +91,11 @@ Status Bench::choose_model() {
 Result<RequestRecord> Bench::probe(const SyntheticOptions& synthetic) {
   RequestForm form = form_;
   form.output_tokens = 1;
-  RequestRecord record = generator_->try_request(
-      form.endpoint, plan_request(form, SyntheticPrompts(synthetic).next()));
+  // Other prompts than the measured ones, which no cache may know.
+  SyntheticOptions unlike = synthetic;
+  unlike.seed = ~synthetic.seed;
+  RequestRecord record =
+      generator_->try_request(form.endpoint, plan_request(form, SyntheticPrompts(unlike).next()));
   if (generator_->interrupted()) return error(StatusCode::kCancelled, "interrupted");
   return record;
 }

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <csignal>
 #include <mutex>
+#include <set>
 
 #include "base/file.h"
 #include "loadgen/fake_server_test_util.h"
@@ -114,6 +115,22 @@ TEST_F(BenchRunTest, WarmUpIsNotCounted) {
   ASSERT_TRUE(run.has_value()) << run.error().message();
   EXPECT_EQ(run->levels[0].successful, 4u);
   EXPECT_EQ(posts, 1u + 2u * (3u + 4u)) << "one probe, then two levels";
+}
+
+TEST_F(BenchRunTest, NoPromptIsSentTwice) {
+  std::mutex mutex;
+  std::multiset<std::string> prompts;
+  const FakeServer server([&](const FakeRequest& request) {
+    const std::scoped_lock lock(mutex);
+    if (request.is("POST")) prompts.insert(request.body.substr(request.body.find("\"prompt\"")));
+    return counting_reply(request);
+  });
+  BenchOptions options = options_for(server);
+  options.num_warmup = 0;
+  ASSERT_TRUE(run_bench(options, observer_).has_value());
+  EXPECT_EQ(prompts.size(), 1u + 2u * 4u);
+  for (const std::string& prompt : prompts)
+    EXPECT_EQ(prompts.count(prompt), 1u) << prompt;
 }
 
 TEST_F(BenchRunTest, WordsStandInWhereIdsAreRefused) {

@@ -93,9 +93,8 @@ void paint_axes(const Plot& plot, const Scale& scale, CanvasSize size, Canvas& c
 }
 
 void paint_series(const PlotSeries& series, const Scale& scale, Canvas& canvas) {
-  std::vector<Point> points;
-  for (const Point& point : series.points)
-    points.push_back(scale(point));
+  std::vector<Point> points(series.points.size());
+  std::ranges::transform(series.points, points.begin(), scale);
   if (points.size() > 1) canvas.line(points, line_style(series));
   for (const Point& point : points)
     canvas.circle(point, kMarkerRadius, line_style(series).color);

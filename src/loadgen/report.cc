@@ -158,6 +158,7 @@ h2 { font-size: 1.2rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.25rem 0.7rem; text-align: right; border-bottom: 1px solid #ddd; }
 th { background: #f4f4f4; }
+th[colspan] { text-align: center; }
 th.text, td.text { text-align: left; }
 td { white-space: nowrap; }
 td.long { white-space: normal; overflow-wrap: anywhere; }

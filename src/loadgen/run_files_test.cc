@@ -9,6 +9,12 @@
 #include "loadgen/report.h"
 #include "tests/support/temp_directory.h"
 
+// Fontconfig keeps what it found of the fonts until the process ends; the leak checker asks here.
+// NOLINTNEXTLINE(bugprone-reserved-identifier)
+extern "C" const char* __lsan_default_suppressions() {
+  return "leak:libfontconfig";
+}
+
 namespace hearth::loadgen {
 namespace {
 

@@ -112,6 +112,9 @@ class BenchServe(HearthTest):
 
         self.assertIn("--target", refused(EXIT_USAGE))
         self.assertIn("TLS", refused(EXIT_USAGE, "--target=https://localhost"))
+        text = refused(EXIT_USAGE, "--target", self.target, "--api-key=a\nSesame: b")
+        self.assertIn("--api-key", text)
+        self.assertNotIn("Sesame", text)
         self.assertIn("given twice", refused(EXIT_USAGE, "--target", self.target,
                                              "--concurrency=1,1"))
         self.assertIn("--concurrency 8", refused(EXIT_USAGE, "--target", self.target,
