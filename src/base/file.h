@@ -29,6 +29,10 @@ class MappedFile {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
 
+  // Says that `part`, which must lie within bytes(), will hardly be read again: its whole pages
+  // stop counting as this process's memory. Reading them still works.
+  void release(std::span<const std::byte> part) const;
+
  private:
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;

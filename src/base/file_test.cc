@@ -5,7 +5,11 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstdint>
+#include <fstream>
 #include <limits>
+#include <sstream>
+#include <string>
 
 #include "tests/support/temp_directory.h"
 
@@ -33,6 +37,43 @@ TEST_F(FileTest, MapsTheWholeFile) {
   EXPECT_EQ(moved.bytes().size(), 7u);
   EXPECT_EQ(std::memcmp(moved.bytes().data(), "content", 7), 0);
   EXPECT_TRUE(file->bytes().empty());
+}
+
+// Kilobytes of the mapping that begins at `address` that are this process's memory now.
+std::size_t resident_kilobytes(const void* address) {
+  const std::string start = fmt::format("{:x}-", reinterpret_cast<std::uintptr_t>(address));
+  std::ifstream maps("/proc/self/smaps");
+  std::string line;
+  while (std::getline(maps, line) && !line.starts_with(start)) {
+  }
+  while (std::getline(maps, line)) {
+    std::istringstream words(line);
+    std::string field;
+    std::size_t kilobytes = 0;
+    if (words >> field >> kilobytes && field == "Rss:") return kilobytes;
+  }
+  ADD_FAILURE() << "no mapping at " << start;
+  return 0;
+}
+
+TEST_F(FileTest, AReleasedPartStopsBeingMemoryOfThisProcessAndCanStillBeRead) {
+  const fs::path path = directory_ / "data";
+  const std::string content(std::size_t{1} << 20, 'x');
+  ASSERT_TRUE(write_file_atomically(path, content).ok());
+  const MappedFile file = MappedFile::open(path).value();
+  const auto bytes = file.bytes();
+  const auto is_intact = [&] {
+    return std::memcmp(bytes.data(), content.data(), content.size()) == 0;
+  };
+  ASSERT_TRUE(is_intact());
+  EXPECT_EQ(resident_kilobytes(bytes.data()), 1024u);
+  file.release(bytes.subspan(1, 100));  // Not a whole page.
+  EXPECT_EQ(resident_kilobytes(bytes.data()), 1024u);
+  file.release(bytes.subspan(100, bytes.size() - 200));
+  EXPECT_LE(resident_kilobytes(bytes.data()), 128u);
+  EXPECT_TRUE(is_intact());
+  file.release(bytes);
+  EXPECT_EQ(resident_kilobytes(bytes.data()), 0u);
 }
 
 TEST_F(FileTest, MapsAnEmptyFileToAnEmptySpan) {

@@ -1,4 +1,5 @@
 #include "cli/command.h"
+#include "cli/model_flags.h"
 #include "cli/model_path.h"
 #include "cli/model_report.h"
 #include "cli/terminal.h"
@@ -24,6 +25,7 @@ class InspectCommand final : public Command {
     options.add(report_.num_sequences,
                 {.name = "concurrency", .help = "Sequences of that length at the same time."},
                 {.min = 1, .max = 4096});
+    add_kv_cache_dtype(options, report_.kv_cache_dtype);
     options.add(json_, {.name = "json", .help = "Print JSON."});
   }
 

@@ -9,6 +9,9 @@
 
 namespace hearth {
 
+// Declares --kv-cache-dtype.
+void add_kv_cache_dtype(OptionSet& options, DType& target);
+
 class ModelFlags {
  public:
   // Threads, kernels, context and KV memory.

@@ -42,30 +42,19 @@ void read_tokenizer(const ModelFile& file, ModelReport& report) {
   report.vocab_size = (*tokenizer)->vocab_size();
 }
 
-// What a loaded model takes beside the mapped file's bytes: quantized matrices are repacked for the
-// kernels, except an embedding table that is not the output matrix as well.
-std::uint64_t repacked_bytes(const ModelFile& file) {
-  const bool separate_output = file.find_tensor("output.weight") != nullptr;
-  std::uint64_t bytes = 0;
-  for (const TensorView& tensor : file.tensors()) {
-    const bool quantized = dtype_info(tensor.dtype).block_len > 1;
-    const bool only_table = separate_output && tensor.name == "token_embd.weight";
-    if (quantized && tensor.shape.rank == 2 && !only_table) bytes += tensor.data.size();
-  }
-  return bytes;
-}
-
 MemoryNeed estimate_memory(const ModelConfig& config, const ModelFile& file,
                            const ReportOptions& options) {
   const EngineOptions engine;
   MemoryNeed need;
   need.context_len = options.context_len > 0 ? options.context_len : config.context_len;
   need.num_sequences = options.num_sequences;
+  // Quantized matrices are repacked, which takes as much again, and their pages of the file
+  // released.
   for (const TensorView& tensor : file.tensors())
     need.weight_bytes += tensor.data.size();
-  need.weight_bytes += repacked_bytes(file);
-  need.kv_bytes =
-      kv_bytes_for(kv_shape(config, engine.block_size), need.context_len, need.num_sequences);
+  need.kv_cache_dtype = options.kv_cache_dtype;
+  need.kv_bytes = kv_bytes_for(kv_shape(config, engine.block_size, options.kv_cache_dtype),
+                               need.context_len, need.num_sequences);
   need.activation_bytes = activation_bytes_for(
       config, {engine.max_num_batched_tokens, need.num_sequences, need.context_len});
   if (const auto limit = detect_memory_limit(); limit.has_value()) {
@@ -153,7 +142,8 @@ std::string memory_text(const MemoryNeed& memory) {
   return fmt::format("memory for {} x {} tokens\n", memory.num_sequences, memory.context_len) +
          format_table(
              {{"weights", human_bytes(memory.weight_bytes)},
-              {"keys and values", human_bytes(memory.kv_bytes)},
+              {fmt::format("keys and values ({})", kv_cache_dtype_name(memory.kv_cache_dtype)),
+               human_bytes(memory.kv_bytes)},
               {"activations", human_bytes(memory.activation_bytes)},
               {"total", human_bytes(memory.total_bytes())},
               {"available here", fmt::format("{} ({})", human_bytes(memory.available_bytes),
@@ -223,13 +213,15 @@ json::Value report_json(const ModelReport& report) {
   object.set("chat_template_usable",
              report.chat_template.has_value() && report.chat_template_problem.empty());
   if (const auto& memory = report.memory) {
-    object.set("memory", json::Object{{"context_len", std::uint64_t{memory->context_len}},
-                                      {"num_sequences", std::uint64_t{memory->num_sequences}},
-                                      {"weight_bytes", memory->weight_bytes},
-                                      {"kv_bytes", memory->kv_bytes},
-                                      {"activation_bytes", memory->activation_bytes},
-                                      {"total_bytes", memory->total_bytes()},
-                                      {"available_bytes", memory->available_bytes}});
+    object.set("memory",
+               json::Object{{"context_len", std::uint64_t{memory->context_len}},
+                            {"num_sequences", std::uint64_t{memory->num_sequences}},
+                            {"weight_bytes", memory->weight_bytes},
+                            {"kv_cache_dtype", kv_cache_dtype_name(memory->kv_cache_dtype)},
+                            {"kv_bytes", memory->kv_bytes},
+                            {"activation_bytes", memory->activation_bytes},
+                            {"total_bytes", memory->total_bytes()},
+                            {"available_bytes", memory->available_bytes}});
   }
   json::Array obstacles;
   for (const std::string& obstacle : report.obstacles)

@@ -25,6 +25,7 @@ struct MemoryNeed {
   std::size_t context_len = 0;  // Tokens per sequence.
   std::size_t num_sequences = 0;
   std::uint64_t weight_bytes = 0;
+  DType kv_cache_dtype = DType::kF16;
   std::uint64_t kv_bytes = 0;
   std::uint64_t activation_bytes = 0;
   std::uint64_t available_bytes = 0;  // To this process, by machine and container.
@@ -55,6 +56,7 @@ struct ModelReport {
 struct ReportOptions {
   std::size_t context_len = 0;  // 0: what the model was made for.
   std::size_t num_sequences = 1;
+  DType kv_cache_dtype = DType::kF16;
 };
 
 ModelReport make_report(const ModelFile& file, const ReportOptions& options = {});

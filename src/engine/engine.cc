@@ -188,6 +188,7 @@ EngineImpl::EngineImpl(EngineParts parts, const Clock& clock)
   const MemoryMetrics& memory = metrics_.memory;
   memory.bytes[MemoryKind::kWeights].set(static_cast<double>(memory_.weight_bytes));
   memory.bytes[MemoryKind::kActivations].set(static_cast<double>(memory_.activation_bytes));
+  memory.kv_cache_info.with({std::string(kv_cache_dtype_name(options_.kv_cache_dtype))}).set(1);
   memory.bytes[MemoryKind::kKvCache].set(static_cast<double>(memory_.kv_cache_bytes));
   publish_state();
   thread_ = std::thread([this] { run(); });
@@ -547,7 +548,7 @@ Result<std::unique_ptr<Engine>> Engine::start(std::unique_ptr<Model> model,
                                    .max_num_logit_rows = max_num_logit_rows(complete),
                                    .max_model_len = complete.max_model_len}));
   HEARTH_ASSIGN_OR_RETURN(const MemoryLimit limit, detect_memory_limit());
-  KvShape shape = kv_shape(config, complete.block_size);
+  KvShape shape = kv_shape(config, complete.block_size, complete.kv_cache_dtype);
   HEARTH_ASSIGN_OR_RETURN(const MemoryBudget memory,
                           plan_memory({.limit = limit,
                                        .weight_bytes = model->weight_bytes(),

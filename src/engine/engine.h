@@ -36,7 +36,8 @@ struct EngineOptions {
   std::chrono::milliseconds target_step_time{100};
   std::size_t max_queued_requests = 256;  // Waiting beyond this are refused.
   std::size_t block_size = 16;
-  std::size_t kv_cache_bytes = 0;  // 0: chosen from the memory budget (see memory_budget.h).
+  DType kv_cache_dtype = DType::kF16;  // Or kQ8_0: half the memory, slightly less exact answers.
+  std::size_t kv_cache_bytes = 0;      // 0: chosen from the memory budget (see memory_budget.h).
   bool prefix_cache = true;
   SpeculationMethod speculation = SpeculationMethod::kNgram;
   std::size_t max_draft_tokens = 16;  // Guesses for one sequence in one step, at least 1.

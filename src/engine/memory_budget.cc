@@ -120,12 +120,13 @@ Result<MemoryBudget> plan_memory(const MemoryRequest& request) {
                       .num_kv_blocks = blocks};
 }
 
-KvShape kv_shape(const ModelConfig& config, std::size_t block_size) {
+KvShape kv_shape(const ModelConfig& config, std::size_t block_size, DType dtype) {
   return {.num_layers = config.num_layers,
           .num_kv_heads = config.heads.num_kv_heads,
           .head_dim = config.heads.head_dim,
           .block_size = block_size,
-          .num_blocks = 0};
+          .num_blocks = 0,
+          .dtype = dtype};
 }
 
 std::size_t kv_blocks_for(const KvShape& shape, std::size_t context_len, std::size_t num_seqs) {

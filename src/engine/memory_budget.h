@@ -49,7 +49,7 @@ struct MemoryBudget {
 Result<MemoryBudget> plan_memory(const MemoryRequest& request);
 
 // The KV cache of one model, without its number of blocks.
-KvShape kv_shape(const ModelConfig& config, std::size_t block_size);
+KvShape kv_shape(const ModelConfig& config, std::size_t block_size, DType dtype);
 // Blocks, or bytes, that `num_seqs` sequences of `context_len` tokens take.
 std::size_t kv_blocks_for(const KvShape& shape, std::size_t context_len, std::size_t num_seqs);
 std::size_t kv_bytes_for(const KvShape& shape, std::size_t context_len, std::size_t num_seqs);

@@ -1,5 +1,6 @@
 #include "formats/model_file.h"
 
+#include <functional>
 #include <iterator>
 #include <type_traits>
 #include <utility>
@@ -195,6 +196,17 @@ const TensorView* ModelFile::find_tensor(std::string_view name) const {
   const auto idx = impl_->tensor_index.find(
       name, [&](std::size_t i) { return std::string_view(tensors[i].name); });
   return idx.has_value() ? &tensors[*idx] : nullptr;
+}
+
+void ModelFile::release(const TensorView& tensor) const {
+  for (const MappedFile& mapping : impl_->mappings) {
+    const auto bytes = mapping.bytes();
+    const std::less_equal<> not_after;
+    if (not_after(bytes.data(), tensor.data.data()) &&
+        not_after(tensor.data.data() + tensor.data.size(), bytes.data() + bytes.size())) {
+      mapping.release(tensor.data);
+    }
+  }
 }
 
 }  // namespace hearth

@@ -68,6 +68,10 @@ class ModelFile {
   std::span<const TensorView> tensors() const;                 // In file order.
   const TensorView* find_tensor(std::string_view name) const;  // nullptr when absent.
 
+  // Gives back the memory of a tensor of this file that will hardly be read again (see
+  // MappedFile::release). Nothing happens when the bytes belong to the caller of parse().
+  void release(const TensorView& tensor) const;
+
  private:
   struct Impl;
   explicit ModelFile(std::unique_ptr<Impl> impl);

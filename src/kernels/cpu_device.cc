@@ -67,18 +67,19 @@ FloatFormat CpuWeight::float_format() const {
   }
 }
 
-void CpuWeight::pack(ThreadPool& pool) {
+Status CpuWeight::pack(ThreadPool& pool, WeightMemory& memory) {
   const std::size_t num_groups = in_features() / kGroupLen;
   panel_bytes_ = panel_layout(packed_traits(*format_), num_groups).total_bytes;
-  panels_ = AlignedBuffer<std::uint8_t>(num_panels() * panel_bytes_);
+  HEARTH_ASSIGN_OR_RETURN(panels_, memory.allocate(num_panels() * panel_bytes_));
   pool.run(num_panels(), [this](std::size_t idx, std::size_t) {
     const std::size_t first = idx * kPanelColumns;
     const PanelSource source = {.rows = row(first),
                                 .row_bytes = row_bytes_,
                                 .num_columns = std::min(kPanelColumns, out_features() - first),
                                 .in_features = in_features()};
-    pack_panel(*format_, source, panels_.data() + idx * panel_bytes_);
+    pack_panel(*format_, source, panels_.data + idx * panel_bytes_);
   });
+  return {};
 }
 
 CpuDevice::CpuDevice(ChosenKernels kernels, std::size_t num_threads)
@@ -90,7 +91,7 @@ CpuDevice::CpuDevice(ChosenKernels kernels, std::size_t num_threads)
 
 Result<std::unique_ptr<WeightMatrix>> CpuDevice::prepare_weight(const TensorView& tensor) {
   HEARTH_ASSIGN_OR_RETURN(auto weight, make_weight(tensor));
-  if (weight->packed_format()) weight->pack(pool_);
+  if (weight->packed_format()) HEARTH_RETURN_IF_ERROR(weight->pack(pool_, weight_memory_));
   return weight;
 }
 

@@ -12,6 +12,7 @@
 #include "kernels/device.h"
 #include "kernels/dispatch.h"
 #include "kernels/kernel_table.h"
+#include "kernels/weight_memory.h"
 
 namespace hearth {
 
@@ -20,25 +21,26 @@ class CpuWeight final : public WeightMatrix {
  public:
   CpuWeight(const TensorView& tensor, std::size_t out_features, std::size_t in_features);
 
-  std::size_t extra_bytes() const override { return panels_.size(); }
+  std::size_t extra_bytes() const override { return panels_.size; }
   std::size_t num_panels() const { return (out_features() + kPanelColumns - 1) / kPanelColumns; }
   const std::byte* row(std::size_t idx) const { return data_.data() + idx * row_bytes_; }
   std::size_t row_bytes() const { return row_bytes_; }
   std::optional<PackedFormat> packed_format() const { return format_; }
-  const std::uint8_t* panel(std::size_t idx) const { return panels_.data() + idx * panel_bytes_; }
+  const std::uint8_t* panel(std::size_t idx) const { return panels_.data + idx * panel_bytes_; }
   std::size_t panel_bytes() const { return panel_bytes_; }
-  bool is_ready_for_products() const { return !format_ || panels_.size() > 0; }
+  bool is_ready_for_products() const { return !format_ || panels_.size > 0; }
   // Must be a float format.
   FloatFormat float_format() const;
 
-  void pack(ThreadPool& pool);
+  // kResourceExhausted when there is no memory for the panels.
+  Status pack(ThreadPool& pool, WeightMemory& memory);
 
  private:
   std::span<const std::byte> data_;
   std::size_t row_bytes_;
   std::optional<PackedFormat> format_;
   std::size_t panel_bytes_ = 0;
-  AlignedBuffer<std::uint8_t> panels_;
+  WeightPiece panels_;
 };
 
 class CpuDevice final : public Device {
@@ -86,6 +88,7 @@ class CpuDevice final : public Device {
   ThreadPool pool_;
   const KernelTable& kernels_;
   std::string description_;
+  WeightMemory weight_memory_;
   AlignedBuffer<ActivationGroup> activations_;
   AttentionMemory attention_memory_;
 };

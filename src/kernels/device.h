@@ -169,8 +169,8 @@ class Device {
   virtual ThreadPool& host_threads() = 0;
 
   // A matrix for linear() and embed(). kUnimplemented when no kernel reads the tensor's type;
-  // kInvalidArgument when it is not a matrix. Quantized formats are repacked (see extra_bytes());
-  // the tensor's own data is then read by embed() only.
+  // kInvalidArgument when it is not a matrix, kResourceExhausted without memory for it. Quantized
+  // formats are repacked (see extra_bytes()); the tensor's own data is then read by embed() only.
   virtual Result<std::unique_ptr<WeightMatrix>> prepare_weight(const TensorView& tensor) = 0;
 
   // The same for a matrix that only embed() will read: nothing is repacked.

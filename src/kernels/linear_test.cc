@@ -322,5 +322,26 @@ INSTANTIATE_TEST_SUITE_P(Formats, LinearTest, ::testing::ValuesIn(matrix_dtypes(
                            return std::string(dtype_info(param.param).name);
                          });
 
+// Matrices share chunks of memory; each must stay whole when others go, in any order.
+TEST(WeightMemoryTest, AMatrixOutlivesItsNeighbours) {
+  constexpr std::size_t kIn = 256;
+  const auto device = make_device("auto");
+  const TestWeight kept = make_weight(DType::kQ4_0, 48, kIn, 1);
+  const TestWeight other = make_weight(DType::kQ8_0, 70, kIn, 2);
+  const Floats input = random_floats(kIn, 3);
+  const Floats expected = multiply(*device, kept, input, 1);
+  auto before = std::move(*device->prepare_weight(other.tensor));
+  const auto weight = std::move(*device->prepare_weight(kept.tensor));
+  auto after = std::move(*device->prepare_weight(other.tensor));
+  before.reset();
+  after.reset();
+  const auto again = std::move(*device->prepare_weight(other.tensor));
+  Floats out(48);
+  const LinearOutput output = {.weight = weight.get(), .out = view(out, 1)};
+  device->linear(const_view(input, 1), {&output, 1});
+  EXPECT_TRUE(same_bits(out, expected));
+  EXPECT_EQ(weight->extra_bytes(), 3 * kIn / 32 * (16 * 18));
+}
+
 }  // namespace
 }  // namespace hearth

@@ -17,6 +17,10 @@ std::size_t KvShape::bytes_per_block() const {
   return 2 * num_layers * num_kv_heads * kv_head_bytes(dtype, head_dim, block_size);
 }
 
+std::string_view kv_cache_dtype_name(DType dtype) {
+  return dtype == DType::kQ8_0 ? "q8_0" : "f16";
+}
+
 Result<KvStorage> KvStorage::create(const KvShape& shape) {
   HEARTH_CHECK(shape.num_layers > 0 && shape.num_kv_heads > 0 && shape.head_dim > 0 &&
                shape.block_size > 0 && shape.num_blocks > 0);

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <span>
+#include <string_view>
 #include <utility>
 
 #include "base/anonymous_mapping.h"
@@ -28,6 +29,9 @@ struct KvShape {
   std::size_t bytes_per_block() const;  // Over all layers, K and V.
   std::size_t bytes_per_token() const { return bytes_per_block() / block_size; }
 };
+
+// "f16" or "q8_0": the names of what KvShape::dtype may be.
+std::string_view kv_cache_dtype_name(DType dtype);
 
 class KvStorage {
  public:

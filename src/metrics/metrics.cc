@@ -336,6 +336,10 @@ void declare(MetricsBuilder& builder, MemoryMetrics& memory) {
       {"hearth_kv_blocks", "blocks",
        "KV cache blocks by state; cached blocks hold reusable prefixes and count as free room."},
       "state", {"in_use", "cached", "free"});
+  builder.add(
+      memory.kv_cache_info,
+      {"hearth_kv_cache_info", "", "Constant 1; the label tells how keys and values are stored."},
+      {"dtype"});
   builder.add(memory.kv_cache_usage, {"hearth_kv_cache_usage_ratio", "ratio",
                                       "KV cache blocks in use divided by all blocks, 0 to 1."});
 }

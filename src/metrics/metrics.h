@@ -145,7 +145,8 @@ struct EngineMetrics {
 struct MemoryMetrics {
   PerLabel<Gauge, MemoryKind> bytes;
   PerLabel<Gauge, KvBlockState> kv_blocks;
-  Gauge kv_cache_usage;  // Blocks in use / all blocks, 0 to 1.
+  Family<Gauge> kv_cache_info;  // {dtype}, constant 1.
+  Gauge kv_cache_usage;         // Blocks in use / all blocks, 0 to 1.
 };
 
 struct InfoMetrics {    // Constant 1; the facts are in the labels.

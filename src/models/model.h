@@ -41,7 +41,7 @@ class Model {
   virtual ConstMatrixView forward(const ForwardBatch& batch, KvStorage& kv) = 0;
 
   virtual std::size_t num_parameters() const = 0;
-  virtual std::size_t weight_bytes() const = 0;      // Mapped tensor data plus repacked copies.
+  virtual std::size_t weight_bytes() const = 0;  // Repacked copies, and mapped data read in place.
   virtual std::size_t activation_bytes() const = 0;  // After reserve().
 };
 

@@ -62,7 +62,9 @@ void WeightBinder::matrix(std::string_view name, const MatrixSpec& spec,
     return;
   }
   target = *std::move(weight);
-  weight_bytes_ += target->extra_bytes();
+  if (target->extra_bytes() == 0) return;
+  weight_bytes_ += target->extra_bytes() - tensor->data.size();
+  file_.release(*tensor);
 }
 
 void WeightBinder::vector(std::string_view name, std::size_t length, Presence presence,

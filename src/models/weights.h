@@ -45,7 +45,8 @@ class WeightBinder {
   // nobody declared (a file that holds them describes another model than the one we would compute).
   Status finish() const;
 
-  // Bytes of all bound tensors: mapped data plus copies.
+  // Bytes of all bound tensors: repacked copies, and the mapped data of those that are read in
+  // place.
   std::size_t weight_bytes() const { return weight_bytes_; }
   std::size_t num_parameters() const { return num_parameters_; }
 

@@ -141,8 +141,15 @@ class Inspect(HearthTest):
         memory = facts["memory"]
         # 30 layers, keys and values, 3 heads of 64 values of 2 bytes.
         self.assertEqual(memory["kv_bytes"], 4 * 2048 * 30 * 2 * 3 * 64 * 2)
+        self.assertEqual(memory["kv_cache_dtype"], "f16")
         self.assertEqual(memory["total_bytes"], memory["weight_bytes"] + memory["kv_bytes"] +
                          memory["activation_bytes"])
+
+    def test_an_8_bit_cache_takes_a_byte_per_value_and_a_scale_per_32(self):
+        facts = json.loads(self.succeed("inspect", MODEL, "--json", "--context=2048",
+                                        "--concurrency=4", "--kv-cache-dtype=q8_0"))
+        self.assertEqual(facts["memory"]["kv_cache_dtype"], "q8_0")
+        self.assertEqual(facts["memory"]["kv_bytes"], 4 * 2048 * 30 * 2 * 3 * (64 + 2 * 2))
 
     def test_text_names_the_same_facts(self):
         text = self.succeed("inspect", MODEL)

@@ -39,6 +39,22 @@ class OnePrompt(HearthTest):
                             "--max-tokens=6")
         self.assertEqual(text, " 7, 8,\n")
 
+    def test_finds_a_needle_far_back_in_a_cache_of_either_type(self):
+        filler = ("The history of the river valley is long and quiet. Farmers grew wheat and barley on "
+                  "the slopes, and boats carried the harvest down to the sea. In winter the roads were "
+                  "closed by snow, and people told stories beside the fire. ") * 17
+        question = "The password of the old lighthouse keeper is"
+        for dtype in ["f16", "q8_0"]:
+            text = self.succeed("run", MODEL, f"{question} seven green elephants. {filler}{question}",
+                                "--raw", "--temperature=0", "--max-tokens=4",
+                                f"--kv-cache-dtype={dtype}", "--max-model-len=2048")
+            self.assertTrue(text.startswith(" seven green elephants"), (dtype, text))
+
+    def test_refuses_a_cache_type_it_does_not_know(self):
+        text = self.refused(EXIT_USAGE, "run", MODEL, "Hi", "--kv-cache-dtype=q4_0")
+        for fact in ["kv-cache-dtype", "q4_0", "f16", "q8_0"]:
+            self.assertIn(fact, text)
+
     def test_stats_go_to_standard_error(self):
         done = hearth("run", MODEL, "Hi", "--max-tokens=4", "--stats")
         self.assertEqual(done.returncode, EXIT_OK)
