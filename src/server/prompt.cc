@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <span>
+#include <string_view>
 #include <utility>
 
 #include "tokenizer/chat_prompt.h"
@@ -9,13 +11,29 @@
 namespace hearth {
 namespace {
 
-std::vector<TokenId> encode_without_bos(const Tokenizer& tokenizer, const RenderedPrompt& prompt,
-                                        const std::stop_token& stop) {
-  std::vector<TextSpan> spans;
-  spans.reserve(prompt.spans.size());
-  for (const RenderedPrompt::Span& span : prompt.spans)
-    spans.push_back({span.text, span.special});
-  return tokenizer.encode(spans, /*add_special=*/false, stop);
+ApiError too_long(const ModelRef& model, std::size_t num_tokens, std::string_view problem) {
+  const std::size_t max_len = model.engine->max_model_len();
+  ApiError error = invalid_field(
+      "", "context_length_exceeded",
+      fmt::format("This model's maximum context length is {} tokens, but the prompt has {}. "
+                  "Shorten the prompt.",
+                  max_len, problem));
+  error.details = {{"n_prompt_tokens", static_cast<std::int64_t>(num_tokens)},
+                   {"n_ctx", static_cast<std::int64_t>(max_len)}};
+  return error;
+}
+
+// What can be said of the length of a prompt that is not tokenized yet.
+ApiResult<void> check_text_length(const ModelRef& model, std::span<const TextSpan> spans) {
+  const std::size_t min_tokens = model.tokenizer->min_tokens(spans);
+  if (min_tokens <= model.engine->max_model_len()) return {};
+  std::size_t num_bytes = 0;
+  for (const TextSpan& span : spans)
+    num_bytes += span.text.size();
+  return std::unexpected(
+      too_long(model, min_tokens,
+               fmt::format("{} bytes, which are at least {} tokens (of at most {} bytes each)",
+                           num_bytes, min_tokens, model.tokenizer->max_token_bytes())));
 }
 
 // As the reference libraries offer it to templates: tools and documents exist, but are none.
@@ -51,10 +69,14 @@ ApiResult<PreparedPrompt> prepare_chat(const ModelRef& model, const ChatInput& i
     return std::unexpected(
         invalid_field("messages", "chat_template_error", rendered.error().message()));
   }
+  const std::vector<TextSpan> spans = text_spans(*rendered);
+  if (options.must_fit) {
+    if (auto fits = check_text_length(model, spans); !fits) return std::unexpected(fits.error());
+  }
   PreparedPrompt prompt;
   prompt.ids = input.add_special_tokens
-                   ? encode_prompt(*model.tokenizer, *rendered, options.stop)
-                   : encode_without_bos(*model.tokenizer, *rendered, options.stop);
+                   ? encode_prompt(*model.tokenizer, spans, options.stop)
+                   : model.tokenizer->encode(spans, /*add_special=*/false, options.stop);
   if (options.stop.stop_requested()) return std::unexpected(stopped());
   return prompt;
 }
@@ -70,6 +92,11 @@ ApiResult<PreparedPrompt> prepare_text(const ModelRef& model, const PromptInput&
     return prompt;
   }
   prompt.text = std::get<std::string>(input);
+  if (options.must_fit) {
+    const TextSpan span{.text = prompt.text, .special = SpecialText::kParse};
+    if (auto fits = check_text_length(model, {&span, 1}); !fits)
+      return std::unexpected(fits.error());
+  }
   prompt.ids = tokenizer.encode(prompt.text, add_special_tokens, SpecialText::kParse, options.stop);
   if (options.stop.stop_requested()) return std::unexpected(stopped());
   const SpecialTokens& special = tokenizer.special();
@@ -93,16 +120,10 @@ ApiResult<void> check_prompt_length(const ModelRef& model, const PreparedPrompt&
   const std::size_t max_len = model.engine->max_model_len();
   const std::size_t shortest_answer = params.max_tokens == 0u ? 0 : 1;
   if (prompt.ids.size() + shortest_answer <= max_len) return {};
-  ApiError error = invalid_field(
-      "", "context_length_exceeded",
-      fmt::format(
-          "This model's maximum context length is {} tokens, but the prompt has {} tokens{}. "
-          "Shorten the prompt.",
-          max_len, prompt.ids.size(),
-          shortest_answer == 1 ? " and the answer needs at least one" : ""));
-  error.details = {{"n_prompt_tokens", static_cast<std::int64_t>(prompt.ids.size())},
-                   {"n_ctx", static_cast<std::int64_t>(max_len)}};
-  return std::unexpected(std::move(error));
+  return std::unexpected(
+      too_long(model, prompt.ids.size(),
+               fmt::format("{} tokens{}", prompt.ids.size(),
+                           shortest_answer == 1 ? " and the answer needs at least one" : "")));
 }
 
 }  // namespace hearth

@@ -19,6 +19,10 @@ struct PreparedPrompt {
 };
 
 struct PromptOptions {
+  // Refuse a text that is certain not to fit into the model's context before it is tokenized, which
+  // for megabytes takes seconds. The error is check_prompt_length()'s, with a lower bound of the
+  // tokens. For prompts that are to be answered; the ids of a longer text may still be asked for.
+  bool must_fit = false;
   // For the owner to end the work early, from any thread (the client left, the server shuts down):
   // within milliseconds the answer is then a 503. Left out: never.
   std::stop_token stop = {};

@@ -76,6 +76,17 @@ class BpeModel final : public TextModel {
     });
   }
 
+  std::size_t min_kept_bytes(std::string_view text, bool count_space) const override {
+    const auto kept = std::ranges::count_if(text, [&](char byte) {
+      return byte_ids_[static_cast<unsigned char>(byte)] != kNoToken &&
+             (count_space || !is_ascii_space(byte));
+    });
+    const auto num_kept = static_cast<std::size_t>(kept);
+    if (!nfc_ || is_trivially_nfc(text)) return num_kept;
+    const bool keeps_all_bytes = std::ranges::find(byte_ids_, kNoToken) == byte_ids_.end();
+    return keeps_all_bytes ? num_kept / kMaxNfcShrinking : 0;
+  }
+
   std::string piece_bytes(std::string_view piece, TokenKind kind) const override {
     if (kind == TokenKind::kUserDefined) return std::string(piece);
     return byte_level::bytes_of(piece).value_or(std::string(piece));

@@ -13,12 +13,16 @@ void add_special_tokens(const Tokenizer& tokenizer, json::Object& context) {
   add("pad_token", special.padding);
 }
 
-std::vector<TokenId> encode_prompt(const Tokenizer& tokenizer, const RenderedPrompt& prompt,
-                                   const std::stop_token& stop) {
+std::vector<TextSpan> text_spans(const RenderedPrompt& prompt) {
   std::vector<TextSpan> spans;
   spans.reserve(prompt.spans.size());
   for (const RenderedPrompt::Span& span : prompt.spans)
     spans.push_back({span.text, span.special});
+  return spans;
+}
+
+std::vector<TokenId> encode_prompt(const Tokenizer& tokenizer, std::span<const TextSpan> spans,
+                                   const std::stop_token& stop) {
   std::vector<TokenId> ids = tokenizer.encode(spans, false, stop);
   const SpecialTokens& special = tokenizer.special();
   if (special.add_bos && special.bos.has_value() && (ids.empty() || ids.front() != *special.bos)) {

@@ -16,6 +16,10 @@ SpecialMatcher::SpecialMatcher(std::vector<SpecialToken> tokens) : tokens_(std::
   }
 }
 
+bool SpecialMatcher::eats_space() const {
+  return std::ranges::any_of(tokens_, &SpecialToken::eats_space_after);
+}
+
 const SpecialToken* SpecialMatcher::longest_at(std::string_view text, Range range,
                                                std::size_t parse_bytes) const {
   const SpecialToken* longest = nullptr;

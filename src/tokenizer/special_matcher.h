@@ -27,6 +27,9 @@ class SpecialMatcher {
  public:
   explicit SpecialMatcher(std::vector<SpecialToken> tokens);
 
+  // Whether white space after some token is dropped.
+  bool eats_space() const;
+
   struct Match {
     std::size_t begin = 0;
     const SpecialToken* token = nullptr;

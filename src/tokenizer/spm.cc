@@ -80,10 +80,7 @@ class SpmModel final : public TextModel {
     }
   }
 
-  bool can_encode_everything() const {
-    return options_.unknown.has_value() ||
-           std::ranges::find(byte_ids_, kNoToken) == byte_ids_.end();
-  }
+  bool can_encode_everything() const { return options_.unknown.has_value() || has_all_bytes(); }
 
   void encode(std::string_view text, std::vector<TokenId>& out,
               const std::stop_token& stop) const override {
@@ -108,6 +105,12 @@ class SpmModel final : public TextModel {
     merger.for_each([&](TokenId id, std::uint32_t begin, std::uint32_t end) {
       emit(code_points.text(begin, end), id, splits, output);
     });
+  }
+
+  std::size_t min_kept_bytes(std::string_view text, bool count_space) const override {
+    if (!has_all_bytes()) return 0;  // One unknown token may stand for all of it.
+    if (count_space && !options_.remove_extra_whitespaces) return text.size();
+    return text.size() - static_cast<std::size_t>(std::ranges::count_if(text, is_ascii_space));
   }
 
   std::string piece_bytes(std::string_view piece, TokenKind kind) const override {
@@ -170,6 +173,8 @@ class SpmModel final : public TextModel {
       return byte_ids_[static_cast<unsigned char>(byte)] != kNoToken;
     });
   }
+
+  bool has_all_bytes() const { return std::ranges::find(byte_ids_, kNoToken) == byte_ids_.end(); }
 
   bool is_unused(TokenId id) const {
     return id != kNoToken && vocabulary_.kind(id) == TokenKind::kUnused;

@@ -1,6 +1,7 @@
 // The algorithm that turns ordinary text into ids, and an id's spelling back into bytes.
 #pragma once
 
+#include <cstddef>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -9,6 +10,10 @@
 #include "tokenizer/tokenizer.h"
 
 namespace hearth {
+
+inline bool is_ascii_space(char c) {
+  return c == ' ' || (c >= '\t' && c <= '\r');
+}
 
 // Immutable and safe from several threads. Borrows the vocabulary it was made with.
 class TextModel {
@@ -20,6 +25,10 @@ class TextModel {
   // unfinished, once `stop` is requested.
   virtual void encode(std::string_view text, std::vector<TokenId>& out,
                       const std::stop_token& stop) const = 0;
+
+  // How many bytes of `text` (valid UTF-8) its ids stand for at the least, white space not counted
+  // unless `count_space`. One pass, no memory.
+  virtual std::size_t min_kept_bytes(std::string_view text, bool count_space) const = 0;
 
   // The bytes that the spelling of a normal, unused, user-defined or byte token stands for.
   virtual std::string piece_bytes(std::string_view piece, TokenKind kind) const = 0;

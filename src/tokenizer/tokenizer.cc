@@ -80,10 +80,6 @@ JoinedText join(std::span<const TextSpan> spans) {
   return joined;
 }
 
-bool is_ascii_space(char c) {
-  return c == ' ' || (c >= '\t' && c <= '\r');
-}
-
 Result<std::unique_ptr<TextModel>> make_bpe(const TokenizerMetadata& metadata,
                                             const Vocabulary& vocabulary, SpecialTokens& special) {
   std::string_view pre = metadata.pre;
@@ -239,6 +235,21 @@ std::vector<TokenId> Tokenizer::encode(std::span<const TextSpan> spans, bool add
   impl_->encode(join(spans), ids, stop);
   if (add_special && roles.add_eos) ids.push_back(*roles.eos);
   return ids;
+}
+
+std::size_t Tokenizer::min_tokens(std::span<const TextSpan> spans) const {
+  const bool count_space = !impl_->matcher.eats_space();
+  std::size_t num_bytes = 0;
+  for (const TextSpan& span : spans) {
+    if (!utf8::is_valid(span.text)) return 0;
+    num_bytes += impl_->model->min_kept_bytes(span.text, count_space);
+  }
+  const std::size_t longest = std::max<std::size_t>(max_token_bytes(), 1);
+  return num_bytes / longest + (num_bytes % longest == 0 ? 0 : 1);
+}
+
+std::size_t Tokenizer::max_token_bytes() const {
+  return impl_->vocabulary.max_piece_bytes();
 }
 
 std::string Tokenizer::token_bytes(TokenId id, bool render_control) const {

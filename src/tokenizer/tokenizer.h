@@ -69,6 +69,13 @@ class Tokenizer {
   std::vector<TokenId> encode(std::span<const TextSpan> spans, bool add_special,
                               const std::stop_token& stop = {}) const;
 
+  // A lower bound on the ids that encode() gives: the bytes over those of the longest token,
+  // without the bytes that this tokenizer may drop or shorten before it looks for tokens. 0 for
+  // text that is not valid UTF-8. One pass, no memory: to refuse what can never fit.
+  std::size_t min_tokens(std::span<const TextSpan> spans) const;
+  // No token stands for more bytes of a text.
+  std::size_t max_token_bytes() const;
+
   // Raw bytes of one token as it appears in a running text (byte-level decoding applied, leading
   // space kept; control tokens give an empty text unless `render_control`). Ids outside the
   // vocabulary give an empty text. May be part of a code point.

@@ -97,6 +97,60 @@ TEST(TokenizerTest, NormalizesWhereTheSchemeSaysSo) {
   EXPECT_EQ(make(tables)->encode(decomposed, false, SpecialText::kPlain), bytes("\xC3\xA9"));
 }
 
+void expect_bound(TokenizerTables tables, std::string_view text) {
+  const auto tokenizer = make(tables);
+  const TextSpan span{.text = text, .special = SpecialText::kParse};
+  EXPECT_LE(tokenizer->min_tokens({&span, 1}), tokenizer->encode({&span, 1}, false).size())
+      << tables.pre << " " << text.substr(0, 40);
+}
+
+std::string repeated(std::string_view part, std::size_t times) {
+  std::string out;
+  for (std::size_t i = 0; i < times; ++i)
+    out += part;
+  return out;
+}
+
+TEST(TokenizerTest, TheLowerBoundOfTokensHoldsWhateverIsDropped) {
+  const std::string texts[] = {"",
+                               repeated("a", 1000),
+                               "<|im_end|>" + repeated(" ", 1000),
+                               repeated("<|im_end|>  \n", 100),
+                               repeated("\a", 1000),
+                               repeated("\xFF", 1000),
+                               repeated("\xE1\xBE\xBE\xCC\x88\xCC\x81", 300),
+                               repeated("\xE1\x84\x80\xE1\x85\xA1\xE1\x86\xA8", 300),
+                               repeated("\xE4\xB8\xAD ", 300)};
+  TokenizerTables phi = chat_tables();
+  phi.model_name = "Phi-3";
+  TokenizerTables holes = chat_tables();
+  holes.tokens[7] = "unrelated";
+  TokenizerTables normalizing = chat_tables();
+  normalizing.pre = "qwen2";
+  TokenizerTables normalizing_holes = holes;
+  normalizing_holes.pre = "qwen2";
+  TokenizerTables collapsing = spm_tables();
+  collapsing.rest.remove_extra_whitespaces = true;
+  TokenizerTables without_bytes;
+  without_bytes.model = "llama";
+  without_bytes.add("<unk>", test::kUnknownType);
+  without_bytes.add("a");
+  for (const std::string& text : texts) {
+    for (const TokenizerTables& tables : {chat_tables(), phi, holes, normalizing, normalizing_holes,
+                                          spm_tables(), collapsing, without_bytes})
+      expect_bound(tables, text);
+  }
+}
+
+TEST(TokenizerTest, TheLowerBoundOfTokensIsTheBytesOverTheLongestToken) {
+  TokenizerTables tables = byte_tables();
+  tables.add_merge("a", "a");
+  const auto tokenizer = make(tables);
+  const std::string text(2 * tokenizer->max_token_bytes() + 1, 'a');
+  const TextSpan spans[] = {{.text = text}, {.text = text}};
+  EXPECT_EQ(tokenizer->min_tokens(spans), 5u);
+}
+
 TEST(TokenizerTest, AStopEndsTheWorkEarly) {
   TokenizerTables tables = byte_tables();
   const auto tokenizer = make(tables);
