@@ -277,7 +277,8 @@ void Api::chat(Call& call) {
   auto request = parse_chat_request(call.request.body, model_.tokenizer->vocab_size());
   if (!request) return reject(call, request.error());
   if (!check_model_name(call, request->model)) return;
-  auto prompt = prepare_chat(model_, request->input, {.stop = call.stop.get_token()});
+  auto prompt =
+      prepare_chat(model_, request->input, {.must_fit = true, .stop = call.stop.get_token()});
   if (!prompt) return reject(call, prompt.error());
   GenerationJob job;
   job.kind = AnswerKind::kChat;
@@ -294,8 +295,8 @@ void Api::completion(Call& call) {
   job.kind = AnswerKind::kCompletion;
   job.echo = request->echo;
   for (const PromptInput& input : request->prompts) {
-    auto prompt =
-        prepare_text(model_, input, request->add_special_tokens, {.stop = call.stop.get_token()});
+    auto prompt = prepare_text(model_, input, request->add_special_tokens,
+                               {.must_fit = true, .stop = call.stop.get_token()});
     if (!prompt) return reject(call, prompt.error());
     job.prompts.push_back(*std::move(prompt));
   }

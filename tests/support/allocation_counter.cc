@@ -7,6 +7,20 @@
 #include <cstdlib>
 #include <new>
 
+// ThreadSanitizer's runtime has operators new of its own, which cannot be replaced, but it can be
+// asked to tell of every allocation.
+#if defined(__SANITIZE_THREAD__)
+#define HEARTH_ALLOCATION_HOOKS 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define HEARTH_ALLOCATION_HOOKS 1
+#endif
+#endif
+
+#if defined(HEARTH_ALLOCATION_HOOKS)
+#include <sanitizer/allocator_interface.h>
+#endif
+
 namespace {
 
 thread_local std::size_t of_this_thread = 0;
@@ -14,16 +28,41 @@ std::atomic<std::size_t> total = 0;
 std::atomic<std::size_t> live = 0;
 std::atomic<std::size_t> peak = 0;
 
-void* count_and_allocate(std::size_t size, std::size_t alignment) {
+void count(std::size_t bytes) {
   ++of_this_thread;
   ++total;
+  const std::size_t now = live += bytes;
+  for (std::size_t most = peak; now > most && !peak.compare_exchange_weak(most, now);) {
+  }
+}
+
+}  // namespace
+
+#if defined(HEARTH_ALLOCATION_HOOKS)
+
+namespace {
+
+void on_malloc(const volatile void*, std::size_t size) {
+  count(size);
+}
+void on_free(const volatile void* memory) {
+  if (memory != nullptr) live -= __sanitizer_get_allocated_size(memory);
+}
+[[maybe_unused]] const int installed =
+    __sanitizer_install_malloc_and_free_hooks(on_malloc, on_free);
+
+}  // namespace
+
+#else
+
+namespace {
+
+void* count_and_allocate(std::size_t size, std::size_t alignment) {
   const std::size_t rounded =
       (std::max<std::size_t>(size, 1) + alignment - 1) / alignment * alignment;
   void* memory = std::aligned_alloc(alignment, rounded);
   if (memory == nullptr) throw std::bad_alloc();
-  const std::size_t now = live += ::malloc_usable_size(memory);
-  for (std::size_t most = peak; now > most && !peak.compare_exchange_weak(most, now);) {
-  }
+  count(::malloc_usable_size(memory));
   return memory;
 }
 
@@ -53,6 +92,8 @@ void operator delete(void* memory, std::align_val_t) noexcept {
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
   release(memory);
 }
+
+#endif
 
 namespace hearth::test {
 

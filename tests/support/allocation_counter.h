@@ -1,5 +1,6 @@
 // Counts what a test executable takes from the heap. Linking hearth::test_allocations replaces the
-// executable's global operator new and delete; memory from malloc() itself is not seen.
+// executable's global operator new and delete; memory from malloc() itself is not seen, except
+// under ThreadSanitizer.
 #pragma once
 
 #include <cstddef>
