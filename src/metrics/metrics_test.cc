@@ -110,6 +110,7 @@ TEST(Metrics, EveryDeclarationIsDocumentedAndExposed) {
   metrics.http.request_duration.with({"a", "b"}).observe(1);
   metrics.info.build.with({"a", "b", "c"}).set(1);
   metrics.info.model.with({"a", "b", "c", "d"}).set(1);
+  metrics.memory.kv_cache_info.with({"a"}).set(1);
   const std::string page = metrics_markdown();
   const std::string text = metrics.text();
   for (const MetricInfo& info : metrics.declarations()) {
