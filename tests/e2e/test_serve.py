@@ -28,7 +28,7 @@ class Stream:
     def __init__(self, server, body):
         self.socket = socket.create_connection(server.address)
         content = json.dumps(body | {"model": server.model}).encode()
-        self.socket.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: hearth\r\n"
+        self.socket.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
                             b"Content-Type: application/json\r\nConnection: close\r\n"
                             b"Content-Length: %d\r\n\r\n%s" % (len(content), content))
         self.file = self.socket.makefile("rb")
