@@ -616,18 +616,17 @@ void for_each_query_tile(std::size_t num_queries, Body body) {
 // All scores in lane blocks [block, end_block).
 template <class V, KvFormat kFormat>
 void score_blocks(const AttentionTile& t, std::size_t block, std::size_t end_block) {
-  const auto score = [&]<std::size_t kBlocks>() {
+  const auto score = [&]<std::size_t kBlocks>(std::size_t first) {
     for (std::size_t head = 0; head < t.num_heads; ++head) {
       for_each_query_tile(t.num_queries, [&]<std::size_t kQueries>(std::size_t query) {
-        score_tile<V, kFormat, kQueries, kBlocks>(t, head, query, block);
+        score_tile<V, kFormat, kQueries, kBlocks>(t, head, query, first);
       });
     }
-    block += kBlocks;
   };
-  while (block + V::kScoreBlocks <= end_block)
-    score.template operator()<V::kScoreBlocks>();
-  while (block < end_block)
-    score.template operator()<1>();
+  for (; block + V::kScoreBlocks <= end_block; block += V::kScoreBlocks)
+    score.template operator()<V::kScoreBlocks>(block);
+  for (; block < end_block; ++block)
+    score.template operator()<1>(block);
 }
 
 // Replaces a query's scores in [begin, end) by exp(score - maximum), the rest of the touched lane

@@ -90,12 +90,12 @@ struct LoadGenerator::Impl {
   };
 
   asio::awaitable<RequestRecord> request(Endpoint endpoint, const PlannedRequest& planned);
-  asio::awaitable<void> timed_request(Phase& phase, std::size_t idx);
-  asio::awaitable<void> closed_worker(Phase& phase);
-  asio::awaitable<void> open_dispatcher(Phase& phase);
+  asio::awaitable<void> timed_request(Phase& in, std::size_t idx);
+  asio::awaitable<void> closed_worker(Phase& in);
+  asio::awaitable<void> open_dispatcher(Phase& in);
   void spawn(asio::awaitable<void> task);
   void run_tasks();
-  LevelResult finish(Phase& phase, double cpu_before) const;
+  LevelResult finish(Phase& ended, double cpu_before) const;
 
   ConnectOptions options;
   std::unique_ptr<Phase> phase;  // Outlives the loop, whose coroutines refer to it.
