@@ -51,7 +51,9 @@ TEST(KvStorageTest, CellsDoNotOverlapAndAreWritable) {
       std::ranges::sort(cells);
       for (std::size_t i = 0; i < cells.size(); ++i) {
         std::fill_n(cells[i], cell, std::byte{1});
-        if (i > 0) EXPECT_GE(cells[i], cells[i - 1] + cell);
+        if (i > 0) {
+          EXPECT_GE(cells[i], cells[i - 1] + cell);
+        }
       }
       EXPECT_LE(cells.size() * cell, storage.bytes());
       EXPECT_LE(cells.back() + cell, cells.front() + storage.bytes());
