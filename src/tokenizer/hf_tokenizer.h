@@ -1,5 +1,5 @@
-// Tokenizers from the files of a Hugging Face model directory: tokenizer.json and what stands beside
-// it (format of the `tokenizers` library, version "1.0").
+// Tokenizers from the files of a Hugging Face model directory: tokenizer.json and what stands
+// beside it (format of the `tokenizers` library, version "1.0").
 #pragma once
 
 #include <filesystem>
