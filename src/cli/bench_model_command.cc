@@ -3,6 +3,7 @@
 #include "cli/model_bench.h"
 #include "cli/model_path.h"
 #include "cli/terminal.h"
+#include "models/hf_directory.h"
 
 namespace hearth {
 namespace {
@@ -18,8 +19,7 @@ class BenchModelCommand final : public Command {
   }
 
   void declare(OptionSet& options) override {
-    options.add_positional(model_,
-                           {.name = "model", .help = "GGUF file, or a directory that holds one."});
+    options.add_positional(model_, {.name = "model", .help = kModelHelp});
     options.section("Cases");
     options.add(bench_.prompts,
                 {.name = "prompt", .help = "Lengths of prompts to evaluate. 0: none."},
@@ -77,7 +77,7 @@ class BenchModelCommand final : public Command {
  private:
   Result<ModelBenchReport> measure() const {
     HEARTH_ASSIGN_OR_RETURN(const auto path, resolve_model_path(model_));
-    HEARTH_ASSIGN_OR_RETURN(const ModelFile file, ModelFile::open(path));
+    HEARTH_ASSIGN_OR_RETURN(const ModelFile file, open_model_file(path));
     HEARTH_ASSIGN_OR_RETURN(const auto device,
                             make_cpu_device({.num_threads = num_threads_, .kernels = kernels_}));
     HEARTH_ASSIGN_OR_RETURN(const auto model, Model::load(file, *device));

@@ -15,8 +15,7 @@ class InspectCommand final : public Command {
   }
 
   void declare(OptionSet& options) override {
-    options.add_positional(model_,
-                           {.name = "model", .help = "GGUF file, or a directory that holds one."});
+    options.add_positional(model_, {.name = "model", .help = kModelHelp});
     options.add(
         report_.context_len,
         {.name = "context",

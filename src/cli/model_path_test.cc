@@ -33,17 +33,35 @@ TEST_F(ModelPath, AFileStandsForItselfWhateverItsName) {
 
 TEST_F(ModelPath, ADirectoryStandsForItsOnlyModel) {
   add("README.md");
-  EXPECT_THAT(resolved(), testing::HasSubstr("holds no .gguf file"));
+  EXPECT_THAT(resolved(), testing::HasSubstr("holds neither a .gguf file nor a config.json"));
   add("a.gguf");
   EXPECT_EQ(resolved(), "a.gguf");
   add("b.gguf");
   EXPECT_THAT(resolved(), testing::HasSubstr("a.gguf, b.gguf"));
 }
 
+TEST_F(ModelPath, ADirectoryWithAConfigurationStandsForItself) {
+  add("config.json");
+  const std::string name = folder_.filename().string();
+  EXPECT_EQ(resolved(), name);
+  add("model.safetensors");
+  EXPECT_EQ(resolved(), name);
+  EXPECT_EQ(resolve_model_path(folder_.string() + "/")->filename(), name);
+  EXPECT_EQ(resolve_model_path((folder_ / "config.json").string())->filename(), name);
+  add("a.gguf");
+  EXPECT_THAT(resolved(), testing::HasSubstr("name one of them: a.gguf, config.json"));
+}
+
+TEST_F(ModelPath, AConfigurationBesideAGgufFileAloneMeansTheGgufFile) {
+  add("config.json");
+  add("a.gguf");
+  EXPECT_EQ(resolved(), "a.gguf");
+}
+
 TEST_F(ModelPath, APartedModelStandsForItsFirstPart) {
   add("m-00002-of-00003.gguf");
   add("m-00003-of-00003.gguf");
-  EXPECT_THAT(resolved(), testing::HasSubstr("holds no .gguf file"));
+  EXPECT_THAT(resolved(), testing::HasSubstr("holds neither a .gguf file nor a config.json"));
   add("m-00001-of-00003.gguf");
   EXPECT_EQ(resolved(), "m-00001-of-00003.gguf");
   add("m-0002-of-00003.gguf");  // Not the form of a part.

@@ -7,6 +7,7 @@
 #include "cli/command.h"
 #include "cli/line_reader.h"
 #include "cli/model_flags.h"
+#include "cli/model_path.h"
 #include "cli/terminal.h"
 
 namespace hearth {
@@ -202,8 +203,7 @@ class RunCommand final : public Command {
   std::string_view summary() const override { return "Chat with a model, or answer one prompt"; }
 
   void declare(OptionSet& options) override {
-    options.add_positional(model_,
-                           {.name = "model", .help = "GGUF file, or a directory that holds one."});
+    options.add_positional(model_, {.name = "model", .help = kModelHelp});
     options.add_positional(
         prompt_, {.name = "prompt",
                   .help = "Answer this and end. Without it: a conversation at a terminal, else the "

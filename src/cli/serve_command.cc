@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "cli/command.h"
 #include "cli/model_flags.h"
+#include "cli/model_path.h"
 #include "cli/model_report.h"
 #include "cli/terminal.h"
 #include "server/server.h"
@@ -45,14 +46,9 @@ class ServeCommand final : public Command {
   std::string_view summary() const override { return "Serve a model over the OpenAI API"; }
 
   void declare(OptionSet& options) override {
-    options.add_positional(
-        positional_model_,
-        {.name = "model",
-         .help = "GGUF file, or a directory that holds one; the same as --model.",
-         .required = false});
-    options.add(model_, {.name = "model",
-                         .help = "GGUF file, or a directory that holds one.",
-                         .placeholder = "PATH"});
+    options.add_positional(positional_model_,
+                           {.name = "model", .help = kModelHelp, .required = false});
+    options.add(model_, {.name = "model", .help = kModelHelp, .placeholder = "PATH"});
     options.add(served_name_,
                 {.name = "served-model-name",
                  .help = "What requests call the model. Empty: the file's name without .gguf.",

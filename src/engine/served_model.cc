@@ -1,8 +1,10 @@
 #include "engine/served_model.h"
 
+#include <algorithm>
 #include <chrono>
 #include <map>
 #include <utility>
+#include <vector>
 
 #include "base/build_info.h"
 #include "base/clock.h"
@@ -10,6 +12,7 @@
 #include "base/fingerprint.h"
 #include "base/log.h"
 #include "kernels/kernels.h"
+#include "models/hf_directory.h"
 #include "models/model.h"
 #include "tensor/dtype.h"
 
@@ -43,6 +46,31 @@ Result<ChatTemplate> template_in(const ModelFile& file) {
 Result<ChatTemplate> template_of(const std::filesystem::path& path) {
   HEARTH_ASSIGN_OR_RETURN(const std::string source, read_text_file(path, kMaxTemplateFileBytes));
   return ChatTemplate::compile(source);
+}
+
+// Directories have dots in their names, but no extension.
+std::string name_of(const std::filesystem::path& path) {
+  std::error_code failure;
+  const bool is_directory = std::filesystem::is_directory(path, failure);
+  return (is_directory ? path.filename() : path.stem()).string();
+}
+
+// Every id that ends an answer: those of the tokenizer, and those that the model names besides.
+Result<std::vector<TokenId>> end_ids(const Tokenizer& tokenizer, const ModelFile& file,
+                                     std::size_t vocab_size) {
+  std::vector<TokenId> ids = tokenizer.special().end_of_generation;
+  HEARTH_ASSIGN_OR_RETURN(const auto* further, file.find_integers(ModelFile::kEndOfGenerationKey));
+  if (further == nullptr) return ids;
+  for (const std::int64_t id : *further) {
+    if (id < 0 || std::cmp_greater_equal(id, vocab_size)) {
+      return error(StatusCode::kDataLoss,
+                   "an answer should end at token {}, but the model's vocabulary has only {}", id,
+                   vocab_size);
+    }
+    const auto token = static_cast<TokenId>(id);
+    if (std::ranges::find(ids, token) == ids.end()) ids.push_back(token);
+  }
+  return ids;
 }
 
 std::uint64_t digest_of(const ModelFile& file) {
@@ -104,17 +132,16 @@ Status ServedModel::Impl::start_engine(EngineOptions options, Metrics& metrics) 
                        "the tokenizer has {} tokens, but the model's vocabulary only {}",
                        tokenizer->vocab_size(), vocab_size);
   }
-  HEARTH_ASSIGN_OR_RETURN(
-      engine,
-      Engine::start(std::move(model), tokenizer->special().end_of_generation, options, metrics));
+  HEARTH_ASSIGN_OR_RETURN(const std::vector<TokenId> ids, end_ids(*tokenizer, file, vocab_size));
+  HEARTH_ASSIGN_OR_RETURN(engine, Engine::start(std::move(model), ids, options, metrics));
   return {};
 }
 
 Result<std::unique_ptr<ServedModel>> ServedModel::load(const ServedModelOptions& options,
                                                        Metrics& metrics) {
-  HEARTH_ASSIGN_OR_RETURN(ModelFile file, ModelFile::open(options.path));
+  HEARTH_ASSIGN_OR_RETURN(ModelFile file, open_model_file(options.path));
   auto impl = std::make_unique<Impl>(std::move(file));
-  impl->name = options.served_name.empty() ? options.path.stem().string() : options.served_name;
+  impl->name = options.served_name.empty() ? name_of(options.path) : options.served_name;
   impl->created =
       std::chrono::duration_cast<std::chrono::seconds>(system_clock().wall_now().time_since_epoch())
           .count();

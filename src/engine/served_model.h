@@ -19,7 +19,7 @@ namespace hearth {
 
 struct ServedModelOptions {
   std::filesystem::path path;
-  std::string served_name;                   // Empty: the file name without its extension.
+  std::string served_name;  // Empty: the file name without its extension, or the directory.
   std::filesystem::path chat_template_file;  // Empty: the template inside the model file.
   std::size_t num_threads = 0;
   std::string kernels = "auto";

@@ -33,55 +33,84 @@ std::unexpected<Status> wrong_type(std::string_view key, std::string_view wanted
                std::visit(TypeName{}, value));
 }
 
-}  // namespace
-
-struct ModelFile::Impl {
-  std::vector<MappedFile> mappings;  // One per part; empty when the bytes belong to the caller.
-  std::string format;
-  std::uint64_t file_bytes = 0;
-  GgufDirectory directory;  // Of the first part, with the tensors of all parts.
-  NameIndex tensor_index;
-
-  Status index_tensors() {
-    const auto& tensors = directory.tensors;
-    HEARTH_ASSIGN_OR_RETURN(tensor_index,
-                            NameIndex::build(tensors.size(), "tensor", [&](std::size_t i) {
-                              return std::string_view(tensors[i].name);
-                            }));
-    return {};
-  }
-
-  Status read_first_part(std::span<const std::byte> bytes, AllocationBudget& budget) {
-    HEARTH_ASSIGN_OR_RETURN(directory, read_gguf_directory(bytes, budget));
-    format = fmt::format("GGUF v{}", directory.version);
-    file_bytes = bytes.size();
-    return {};
-  }
-
-  Status read_part(const std::filesystem::path& path, const SplitPart& expected,
-                   AllocationBudget& budget) {
-    HEARTH_ASSIGN_OR_RETURN(MappedFile mapping, MappedFile::open(path));
-    HEARTH_ASSIGN_OR_RETURN(GgufDirectory part, read_gguf_directory(mapping.bytes(), budget));
-    HEARTH_ASSIGN_OR_RETURN(const SplitPart found, split_part_of(part));
-    HEARTH_RETURN_IF_ERROR(check_part(found, expected));
-    file_bytes += mapping.bytes().size();
-    directory.tensors.insert(directory.tensors.end(), std::make_move_iterator(part.tensors.begin()),
-                             std::make_move_iterator(part.tensors.end()));
-    mappings.push_back(std::move(mapping));
-    return {};
+// The parts of a GGUF model, collected into one content.
+class GgufParts {
+ public:
+  // `bytes` of the first part, which must not be a later one.
+  Result<SplitPart> read_first(std::span<const std::byte> bytes) {
+    HEARTH_ASSIGN_OR_RETURN(GgufDirectory directory, read_gguf_directory(bytes, budget_));
+    HEARTH_ASSIGN_OR_RETURN(const SplitPart part, split_part_of(directory));
+    content_.format = fmt::format("GGUF v{}", directory.version);
+    content_.file_bytes = bytes.size();
+    content_.metadata = std::move(directory.metadata);
+    content_.tensors = std::move(directory.tensors);
+    return part;
   }
 
   // Reads parts 2 to `first.count`, whose names follow from that of the first.
-  Status read_other_parts(const std::filesystem::path& path, const SplitPart& first,
-                          AllocationBudget& budget) {
+  Status read_others(const std::filesystem::path& path, const SplitPart& first) {
     for (std::uint32_t idx = 1; idx < first.count; ++idx) {
       HEARTH_ASSIGN_OR_RETURN(const auto part_path, split_part_path(path, first, idx));
       SplitPart expected = first;
       expected.idx = idx;
-      const Status status = read_part(part_path, expected, budget);
+      const Status status = read_part(part_path, expected);
       if (!status.ok()) return status.with_context(part_path.filename().string());
     }
-    return check_tensor_count(first, directory.tensors.size());
+    return check_tensor_count(first, content_.tensors.size());
+  }
+
+  void keep(MappedFile mapping) { content_.mappings.push_back(std::move(mapping)); }
+  ModelFileContent take() { return std::move(content_); }
+
+ private:
+  Status read_part(const std::filesystem::path& path, const SplitPart& expected) {
+    HEARTH_ASSIGN_OR_RETURN(MappedFile mapping, MappedFile::open(path));
+    HEARTH_ASSIGN_OR_RETURN(GgufDirectory part, read_gguf_directory(mapping.bytes(), budget_));
+    HEARTH_ASSIGN_OR_RETURN(const SplitPart found, split_part_of(part));
+    HEARTH_RETURN_IF_ERROR(check_part(found, expected));
+    content_.file_bytes += mapping.bytes().size();
+    content_.tensors.insert(content_.tensors.end(), std::make_move_iterator(part.tensors.begin()),
+                            std::make_move_iterator(part.tensors.end()));
+    keep(std::move(mapping));
+    return {};
+  }
+
+  AllocationBudget budget_;
+  ModelFileContent content_;
+};
+
+Result<ModelFile> read_gguf(MappedFile mapping, const std::filesystem::path& path) {
+  GgufParts parts;
+  HEARTH_ASSIGN_OR_RETURN(const SplitPart part, parts.read_first(mapping.bytes()));
+  parts.keep(std::move(mapping));
+  if (part.idx != 0) {
+    return error(StatusCode::kInvalidArgument,
+                 "is part {} of {} of a split model; open the first part", part.idx + 1,
+                 part.count);
+  }
+  HEARTH_RETURN_IF_ERROR(parts.read_others(path, part));
+  return ModelFile::assemble(parts.take());
+}
+
+}  // namespace
+
+struct ModelFile::Impl {
+  ModelFileContent content;
+  NameIndex keys;
+  NameIndex tensor_index;
+
+  explicit Impl(ModelFileContent given) : content(std::move(given)) {}
+
+  std::string_view key_at(std::size_t i) const { return content.metadata[i].key; }
+  std::string_view tensor_at(std::size_t i) const { return content.tensors[i].name; }
+
+  Status build_indexes() {
+    HEARTH_ASSIGN_OR_RETURN(keys, NameIndex::build(content.metadata.size(), "metadata key",
+                                                   [this](std::size_t i) { return key_at(i); }));
+    HEARTH_ASSIGN_OR_RETURN(tensor_index,
+                            NameIndex::build(content.tensors.size(), "tensor",
+                                             [this](std::size_t i) { return tensor_at(i); }));
+    return {};
   }
 };
 
@@ -91,54 +120,44 @@ ModelFile& ModelFile::operator=(ModelFile&&) noexcept = default;
 ModelFile::~ModelFile() = default;
 
 Result<ModelFile> ModelFile::open(const std::filesystem::path& path) {
-  auto impl = std::make_unique<Impl>();
   HEARTH_ASSIGN_OR_RETURN(MappedFile mapping, MappedFile::open(path));
-  AllocationBudget budget;
-  const auto read = [&]() -> Status {
-    HEARTH_RETURN_IF_ERROR(impl->read_first_part(mapping.bytes(), budget));
-    HEARTH_ASSIGN_OR_RETURN(const SplitPart part, split_part_of(impl->directory));
-    if (part.idx != 0) {
-      return make_status(StatusCode::kInvalidArgument,
-                         "is part {} of {} of a split model; open the first part", part.idx + 1,
-                         part.count);
-    }
-    HEARTH_RETURN_IF_ERROR(impl->read_other_parts(path, part, budget));
-    return impl->index_tensors();
-  };
-  const Status status = read();
-  if (!status.ok()) return std::unexpected(status.with_context(path.filename().string()));
-  impl->mappings.push_back(std::move(mapping));
-  return ModelFile(std::move(impl));
+  Result<ModelFile> file = read_gguf(std::move(mapping), path);
+  if (file.has_value()) return file;
+  return std::unexpected(file.error().with_context(path.filename().string()));
 }
 
 Result<ModelFile> ModelFile::parse(std::span<const std::byte> bytes) {
-  auto impl = std::make_unique<Impl>();
-  AllocationBudget budget;
-  HEARTH_RETURN_IF_ERROR(impl->read_first_part(bytes, budget));
-  HEARTH_ASSIGN_OR_RETURN(const SplitPart part, split_part_of(impl->directory));
+  GgufParts parts;
+  HEARTH_ASSIGN_OR_RETURN(const SplitPart part, parts.read_first(bytes));
   if (part.count > 1) {
     return error(StatusCode::kInvalidArgument,
                  "is part {} of {} of a split model; only whole models can be read from memory",
                  part.idx + 1, part.count);
   }
-  HEARTH_RETURN_IF_ERROR(impl->index_tensors());
+  return assemble(parts.take());
+}
+
+Result<ModelFile> ModelFile::assemble(ModelFileContent content) {
+  auto impl = std::make_unique<Impl>(std::move(content));
+  HEARTH_RETURN_IF_ERROR(impl->build_indexes());
   return ModelFile(std::move(impl));
 }
 
 std::string_view ModelFile::format() const {
-  return impl_->format;
+  return impl_->content.format;
 }
 
 std::uint64_t ModelFile::file_bytes() const {
-  return impl_->file_bytes;
+  return impl_->content.file_bytes;
 }
 
 std::span<const MetadataEntry> ModelFile::metadata() const {
-  return impl_->directory.metadata;
+  return impl_->content.metadata;
 }
 
 const MetadataValue* ModelFile::find(std::string_view key) const {
-  return impl_->directory.find(key);
+  const auto idx = impl_->keys.find(key, [this](std::size_t i) { return impl_->key_at(i); });
+  return idx.has_value() ? &impl_->content.metadata[*idx].value : nullptr;
 }
 
 Result<std::optional<std::string_view>> ModelFile::find_text(std::string_view key) const {
@@ -180,6 +199,13 @@ Result<std::optional<bool>> ModelFile::find_bool(std::string_view key) const {
   return wrong_type(key, "a bool", *value);
 }
 
+Result<const std::vector<std::int64_t>*> ModelFile::find_integers(std::string_view key) const {
+  const MetadataValue* value = find(key);
+  if (value == nullptr) return nullptr;
+  if (const auto* integers = std::get_if<std::vector<std::int64_t>>(value)) return integers;
+  return wrong_type(key, "an array of integers", *value);
+}
+
 Result<const std::vector<std::string_view>*> ModelFile::find_texts(std::string_view key) const {
   const MetadataValue* value = find(key);
   if (value == nullptr) return nullptr;
@@ -188,18 +214,29 @@ Result<const std::vector<std::string_view>*> ModelFile::find_texts(std::string_v
 }
 
 std::span<const TensorView> ModelFile::tensors() const {
-  return impl_->directory.tensors;
+  return impl_->content.tensors;
 }
 
 const TensorView* ModelFile::find_tensor(std::string_view name) const {
-  const auto& tensors = impl_->directory.tensors;
-  const auto idx = impl_->tensor_index.find(
-      name, [&](std::size_t i) { return std::string_view(tensors[i].name); });
-  return idx.has_value() ? &tensors[*idx] : nullptr;
+  const auto idx =
+      impl_->tensor_index.find(name, [this](std::size_t i) { return impl_->tensor_at(i); });
+  return idx.has_value() ? &impl_->content.tensors[*idx] : nullptr;
+}
+
+std::string ModelFile::spelling(std::string_view tensor_name) const {
+  const auto& spelling = impl_->content.spelling;
+  return spelling ? spelling(tensor_name) : std::string(tensor_name);
+}
+
+std::optional<std::string_view> ModelFile::side_file(std::string_view name) const {
+  const auto found = impl_->content.side_files.find(name);
+  if (found == impl_->content.side_files.end()) return std::nullopt;
+  const auto bytes = found->second.bytes();
+  return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 
 void ModelFile::release(const TensorView& tensor) const {
-  for (const MappedFile& mapping : impl_->mappings) {
+  for (const MappedFile& mapping : impl_->content.mappings) {
     const auto bytes = mapping.bytes();
     const std::less_equal<> not_after;
     if (not_after(bytes.data(), tensor.data.data()) &&

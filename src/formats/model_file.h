@@ -1,11 +1,16 @@
 // A model file as the rest of Hearth sees it: typed metadata and a directory of tensors, whatever
-// the format on disk. Read-only after opening; every method is safe from several threads. Views
-// (text, arrays, tensor data) borrow from the ModelFile and live as long as it does.
+// the format on disk. Keys and tensor names are GGUF's, which name the roles of a model's parts;
+// readers of other formats translate to them. Read-only after opening; every method is safe from
+// several threads. Views (text, arrays, tensor data) borrow from the ModelFile and live as long as
+// it does.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <filesystem>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -14,6 +19,8 @@
 #include <variant>
 #include <vector>
 
+#include "base/anonymous_mapping.h"
+#include "base/file.h"
 #include "base/status.h"
 #include "tensor/tensor.h"
 
@@ -31,8 +38,28 @@ struct MetadataEntry {
   MetadataValue value;
 };
 
+// What a ModelFile is made of, for readers of formats. Views in `metadata` and `tensors` borrow
+// from the members above them.
+struct ModelFileContent {
+  std::string format;            // "GGUF v3"
+  std::uint64_t file_bytes = 0;  // Over all parts.
+  std::vector<MappedFile> mappings;
+  std::vector<AnonymousMapping> made;  // Tensors that are no view of a file.
+  std::deque<std::string> texts;       // Metadata that is no view of a file.
+  std::vector<MetadataEntry> metadata;
+  std::vector<TensorView> tensors;
+  // How the files spell a tensor's name; may be called from several threads. Empty: as it is.
+  std::function<std::string(std::string_view)> spelling;
+  // Further files of the model by name, mapped: "tokenizer.json".
+  std::map<std::string, MappedFile, std::less<>> side_files;
+};
+
 class ModelFile {
  public:
+  // Ids that end an answer besides those that the tokenizer knows (array of integers). Not of the
+  // GGUF specification, which has one key per kind of end.
+  static constexpr std::string_view kEndOfGenerationKey = "tokenizer.end_of_generation_ids";
+
   // Opens a GGUF v2/v3 file, or the first part of a split one (its other parts are found by name).
   // Everything is bounds-checked before use: a malformed or truncated file is kDataLoss with the
   // name of the offending field, a tensor type, version or kind of value we cannot read is
@@ -44,11 +71,14 @@ class ModelFile {
   // aligned as the file says relative to the first byte.
   static Result<ModelFile> parse(std::span<const std::byte> bytes);
 
+  // kDataLoss when a key or a tensor's name is there twice.
+  static Result<ModelFile> assemble(ModelFileContent content);
+
   ModelFile(ModelFile&&) noexcept;
   ModelFile& operator=(ModelFile&&) noexcept;
   ~ModelFile();
 
-  std::string_view format() const;   // "GGUF v3"
+  std::string_view format() const;   // "GGUF v3", "safetensors"
   std::uint64_t file_bytes() const;  // Over all parts.
 
   // In file order.
@@ -63,10 +93,17 @@ class ModelFile {
   Result<std::optional<double>> find_double(std::string_view key) const;  // integers convert
   Result<std::optional<bool>> find_bool(std::string_view key) const;
   // nullptr when absent.
+  Result<const std::vector<std::int64_t>*> find_integers(std::string_view key) const;
   Result<const std::vector<std::string_view>*> find_texts(std::string_view key) const;
 
   std::span<const TensorView> tensors() const;                 // In file order.
   const TensorView* find_tensor(std::string_view name) const;  // nullptr when absent.
+
+  // The name by which the model's author knows a tensor, for messages; it need not exist.
+  std::string spelling(std::string_view tensor_name) const;
+
+  // The whole text of another file of the model ("tokenizer.json"); nullopt when it has none.
+  std::optional<std::string_view> side_file(std::string_view name) const;
 
   // Gives back the memory of a tensor of this file that will hardly be read again (see
   // MappedFile::release). Nothing happens when the bytes belong to the caller of parse().

@@ -140,8 +140,21 @@ Status read_rope_scaling(const ConfigReader& reader, const ModelConfig& config, 
   return {};
 }
 
+// Files whose weights lie otherwise than the architecture's name implies say so.
+Status read_rope_layout(const ConfigReader& reader, RopeConfig& rope) {
+  HEARTH_ASSIGN_OR_RETURN(const auto layout, reader.text("rope.layout"));
+  if (!layout) return {};
+  if (*layout != "halves" && *layout != "interleaved") {
+    return make_status(StatusCode::kDataLoss, "{} is '{}'; it must be halves or interleaved",
+                       reader.full("rope.layout"), *layout);
+  }
+  rope.layout = *layout == "halves" ? RopeLayout::kHalves : RopeLayout::kInterleaved;
+  return {};
+}
+
 Status read_rope(const ConfigReader& reader, ModelConfig& config) {
   RopeConfig& rope = config.rope;
+  HEARTH_RETURN_IF_ERROR(read_rope_layout(reader, rope));
   HEARTH_ASSIGN_OR_RETURN(auto rope_dim,
                           reader.optional_size("rope.dimension_count", kMaxDimension));
   rope.rope_dim = rope_dim.value_or(static_cast<std::uint32_t>(config.heads.head_dim));

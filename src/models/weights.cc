@@ -35,12 +35,13 @@ const TensorView* WeightBinder::find(std::string_view name, const Shape& expecte
   const TensorView* tensor = file_.find_tensor(name);
   if (tensor == nullptr) {
     if (presence == Presence::kRequired) {
-      problems_.push_back(fmt::format("'{}' {} is missing", name, expected.to_string()));
+      problems_.push_back(
+          fmt::format("'{}' {} is missing", file_.spelling(name), expected.to_string()));
     }
     return nullptr;
   }
   if (!(tensor->shape == expected)) {
-    problems_.push_back(fmt::format("'{}' has shape {}, expected {}", name,
+    problems_.push_back(fmt::format("'{}' has shape {}, expected {}", file_.spelling(name),
                                     tensor->shape.to_string(), expected.to_string()));
     return nullptr;
   }
@@ -82,7 +83,7 @@ Status WeightBinder::finish() const {
     if (known_.contains(tensor.name)) continue;
     undeclared = true;
     problems.push_back(fmt::format("'{}' {} is not part of this architecture as supported here",
-                                   tensor.name, tensor.shape.to_string()));
+                                   file_.spelling(tensor.name), tensor.shape.to_string()));
   }
   if (problems.empty()) return {};
 

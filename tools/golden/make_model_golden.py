@@ -54,6 +54,7 @@ def make_model(case):
     family = case.get("family", "llama")
     classes = {
         "llama": (transformers.LlamaConfig, transformers.LlamaForCausalLM),
+        "mistral": (transformers.MistralConfig, transformers.MistralForCausalLM),
         "qwen2": (transformers.Qwen2Config, transformers.Qwen2ForCausalLM),
     }
     config_class, model_class = classes[family]
@@ -147,20 +148,25 @@ def write_gguf(path, case, family, model):
     writer.close()
 
 
+def golden_of(model):
+    """Logits of the prompt and the greedy text after it."""
+    prompt = [(i * i * 7 + i * 3 + 1) % VOCAB for i in range(PROMPT_LEN)]
+    with torch.no_grad():
+        logits = model(torch.tensor([prompt])).logits[0]
+        tokens = list(prompt)
+        for _ in range(GREEDY_LEN):
+            tokens.append(int(model(torch.tensor([tokens])).logits[0, -1].argmax()))
+    return dict(prompt=prompt, greedy=tokens[PROMPT_LEN:],
+                logits=[[round(float(x), 5) for x in row] for row in logits])
+
+
 def main():
     out = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "tests/golden/models")
     out.mkdir(parents=True, exist_ok=True)
-    prompt = [(i * i * 7 + i * 3 + 1) % VOCAB for i in range(PROMPT_LEN)]
     for name, case in CASES.items():
         family, model = make_model(case)
         write_gguf(out / f"{name}.gguf", case, family, model)
-        with torch.no_grad():
-            logits = model(torch.tensor([prompt])).logits[0]
-            tokens = list(prompt)
-            for _ in range(GREEDY_LEN):
-                tokens.append(int(model(torch.tensor([tokens])).logits[0, -1].argmax()))
-        golden = dict(prompt=prompt, greedy=tokens[PROMPT_LEN:],
-                      logits=[[round(float(x), 5) for x in row] for row in logits])
+        golden = golden_of(model)
         (out / f"{name}.json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
         print(name, "greedy", golden["greedy"])
 

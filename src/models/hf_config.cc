@@ -1,0 +1,384 @@
+#include "models/hf_config.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <numbers>
+#include <utility>
+
+namespace hearth {
+namespace {
+
+constexpr double kDefaultRopeTheta = 10000.0;
+constexpr std::string_view kShownTypes = "default, linear, yarn and llama3";
+
+Status check_heads(const HfObject& config) {
+  HEARTH_ASSIGN_OR_RETURN(const auto hidden, config.required_size("hidden_size"));
+  HEARTH_ASSIGN_OR_RETURN(const auto heads, config.required_size("num_attention_heads"));
+  HEARTH_ASSIGN_OR_RETURN(const auto kv_heads, config.size("num_key_value_heads"));
+  HEARTH_ASSIGN_OR_RETURN(const auto head_dim, config.size("head_dim"));
+  if (!head_dim && hidden % heads != 0) {
+    return make_status(StatusCode::kDataLoss,
+                       "{}: 'hidden_size' ({}) is not a multiple of 'num_attention_heads' ({})",
+                       config.file(), hidden, heads);
+  }
+  if (kv_heads && heads % *kv_heads != 0) {
+    return make_status(
+        StatusCode::kDataLoss,
+        "{}: 'num_attention_heads' ({}) is not a multiple of 'num_key_value_heads' ({})",
+        config.file(), heads, *kv_heads);
+  }
+  return {};
+}
+
+Status check_activation(const HfObject& config, const HfFamily& family) {
+  HEARTH_ASSIGN_OR_RETURN(const auto activation, config.text("hidden_act"));
+  if (activation.value_or(family.activation) == family.activation) return {};
+  return make_status(StatusCode::kUnimplemented,
+                     "{}: 'hidden_act' is '{}'; {} is supported with '{}'", config.file(),
+                     *activation, family.class_name, family.activation);
+}
+
+Status translate_keys(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  for (const HfKey& key : family.keys) {
+    if (!config.has(key.name)) {
+      if (!key.required) continue;
+      return make_status(StatusCode::kDataLoss, "{}: key '{}' is missing", config.file(), key.name);
+    }
+    if (key.kind == HfKeyKind::kSize) {
+      HEARTH_ASSIGN_OR_RETURN(const auto value, config.size(key.name));
+      out.add_size(family.metadata_key(key.metadata_key), *value);
+    } else {
+      HEARTH_ASSIGN_OR_RETURN(const auto value, config.number(key.name));
+      out.add(family.metadata_key(key.metadata_key), *value);
+    }
+  }
+  return {};
+}
+
+// The object that describes the rotation: `rope_parameters`, or `rope_scaling` in older files.
+Result<std::optional<HfObject>> rope_object(const HfObject& config) {
+  HEARTH_ASSIGN_OR_RETURN(auto parameters, config.object("rope_parameters"));
+  if (parameters) return parameters;
+  return config.object("rope_scaling");
+}
+
+Result<std::string_view> rope_type(const HfObject& rope) {
+  HEARTH_ASSIGN_OR_RETURN(const auto type, rope.text("rope_type"));
+  if (type) return *type;
+  HEARTH_ASSIGN_OR_RETURN(const auto older, rope.text("type"));
+  return older.value_or("default");
+}
+
+Result<double> rope_number(const HfObject& rope, std::string_view key) {
+  HEARTH_ASSIGN_OR_RETURN(const auto value, rope.number(key));
+  if (!value || *value <= 0.0) {
+    return error(StatusCode::kDataLoss, "{}: '{}' of the rope scaling is {}; it must be above 0",
+                 rope.file(), key, value ? fmt::format("{}", *value) : "missing");
+  }
+  return *value;
+}
+
+Result<double> rope_theta(const HfObject& config) {
+  HEARTH_ASSIGN_OR_RETURN(const auto rope, rope_object(config));
+  HEARTH_ASSIGN_OR_RETURN(auto theta, config.number("rope_theta"));
+  if (rope && rope->has("rope_theta")) {
+    HEARTH_ASSIGN_OR_RETURN(theta, rope->number("rope_theta"));
+  }
+  if (theta && *theta <= 0.0) {
+    return error(StatusCode::kDataLoss, "{}: 'rope_theta' is {}; it must be above 0", config.file(),
+                 *theta);
+  }
+  return theta.value_or(kDefaultRopeTheta);
+}
+
+Result<std::uint32_t> head_dim_of(const HfObject& config) {
+  HEARTH_ASSIGN_OR_RETURN(const auto stated, config.size("head_dim"));
+  if (stated) return *stated;
+  HEARTH_ASSIGN_OR_RETURN(const auto hidden, config.required_size("hidden_size"));
+  HEARTH_ASSIGN_OR_RETURN(const auto heads, config.required_size("num_attention_heads"));
+  return hidden / heads;
+}
+
+// How many leading values of a head are rotated.
+Result<std::uint32_t> rope_dim_of(const HfObject& config) {
+  HEARTH_ASSIGN_OR_RETURN(const std::uint32_t head_dim, head_dim_of(config));
+  HEARTH_ASSIGN_OR_RETURN(const auto rope, rope_object(config));
+  HEARTH_ASSIGN_OR_RETURN(auto part, config.number("partial_rotary_factor"));
+  if (rope && rope->has("partial_rotary_factor")) {
+    HEARTH_ASSIGN_OR_RETURN(part, rope->number("partial_rotary_factor"));
+  }
+  if (part.value_or(1.0) <= 0.0 || part.value_or(1.0) > 1.0) {
+    return error(StatusCode::kDataLoss,
+                 "{}: 'partial_rotary_factor' is {}; it must be above 0 and at most 1",
+                 config.file(), *part);
+  }
+  return static_cast<std::uint32_t>(static_cast<double>(head_dim) * part.value_or(1.0));
+}
+
+// The attention temperature is stated as a whole here, but in metadata as a multiplier of the one
+// that follows from the factor.
+Status translate_yarn(const HfObject& config, const HfObject& rope, const HfFamily& family,
+                      MetadataWriter& out) {
+  HEARTH_ASSIGN_OR_RETURN(const double factor, rope_number(rope, "factor"));
+  HEARTH_ASSIGN_OR_RETURN(const auto stated, rope.size("original_max_position_embeddings"));
+  HEARTH_ASSIGN_OR_RETURN(const auto context, config.required_size("max_position_embeddings"));
+  HEARTH_ASSIGN_OR_RETURN(const auto truncate, rope.flag("truncate"));
+  if (rope.has("mscale") || rope.has("mscale_all_dim") || !truncate.value_or(true)) {
+    return make_status(StatusCode::kUnimplemented,
+                       "{}: yarn with 'mscale', 'mscale_all_dim' or 'truncate': false is not "
+                       "supported",
+                       config.file());
+  }
+  out.add(family.metadata_key("rope.scaling.factor"), factor);
+  out.add_size(family.metadata_key("rope.scaling.original_context_length"),
+               stated.value_or(context));
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 2> kBetas = {
+      {{"beta_fast", "rope.scaling.yarn_beta_fast"}, {"beta_slow", "rope.scaling.yarn_beta_slow"}}};
+  for (const auto& [name, key] : kBetas) {
+    if (!rope.has(name)) continue;
+    HEARTH_ASSIGN_OR_RETURN(const double beta, rope_number(rope, name));
+    out.add(family.metadata_key(key), beta);
+  }
+  if (!rope.has("attention_factor")) return {};
+  HEARTH_ASSIGN_OR_RETURN(const double attention, rope_number(rope, "attention_factor"));
+  const double usual = factor > 1.0 ? 1.0 + 0.1 * std::log(factor) : 1.0;
+  out.add(family.metadata_key("rope.scaling.attn_factor"), attention / usual);
+  return {};
+}
+
+Status translate_rope(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  // The weights are used as they lie: rotated pairs half a head apart, in every family.
+  out.add_text(family.metadata_key("rope.layout"), "halves");
+  HEARTH_ASSIGN_OR_RETURN(const double theta, rope_theta(config));
+  out.add(family.metadata_key("rope.freq_base"), theta);
+  HEARTH_ASSIGN_OR_RETURN(const std::uint32_t rope_dim, rope_dim_of(config));
+  out.add_size(family.metadata_key("rope.dimension_count"), rope_dim);
+  HEARTH_ASSIGN_OR_RETURN(const auto rope, rope_object(config));
+  if (!rope) return {};
+  HEARTH_ASSIGN_OR_RETURN(const std::string_view type, rope_type(*rope));
+  if (type == "default" || type == "llama3") return {};
+  if (type != "linear" && type != "yarn") {
+    return make_status(StatusCode::kUnimplemented,
+                       "{}: rope scaling of type '{}' is not supported; supported are {}",
+                       config.file(), type, kShownTypes);
+  }
+  out.add_text(family.metadata_key("rope.scaling.type"), type);
+  if (type == "yarn") return translate_yarn(config, *rope, family, out);
+  HEARTH_ASSIGN_OR_RETURN(const double factor, rope_number(*rope, "factor"));
+  out.add(family.metadata_key("rope.scaling.factor"), factor);
+  return {};
+}
+
+Status refuse_quantized(const HfObject& config) {
+  HEARTH_ASSIGN_OR_RETURN(const auto quantization, config.object("quantization_config"));
+  if (!quantization) return {};
+  HEARTH_ASSIGN_OR_RETURN(const auto method, quantization->text("quant_method"));
+  return make_status(StatusCode::kUnimplemented,
+                     "{}: weights quantized by '{}' are not supported; supported are plain F32, "
+                     "F16 and BF16 weights, and quantized ones as GGUF",
+                     config.file(), method.value_or("an unnamed method"));
+}
+
+std::string supported_classes() {
+  std::vector<std::string_view> names;
+  for (const HfFamily& family : hf_families())
+    names.push_back(family.class_name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+struct SamplingKey {
+  std::string_view name;
+  std::string_view metadata_key;
+  double min;
+  double max;
+};
+
+// The metadata keys are those of the GGUF specification.
+constexpr std::array kSamplingKeys = {
+    SamplingKey{"temperature", "general.sampling.temp", 0.0, 100.0},
+    SamplingKey{"top_p", "general.sampling.top_p", 0.0, 1.0},
+    SamplingKey{"top_k", "general.sampling.top_k", -1.0, 1e6},
+    SamplingKey{"min_p", "general.sampling.min_p", 0.0, 1.0},
+    SamplingKey{"repetition_penalty", "general.sampling.penalty_repeat", 0.0, 10.0},
+};
+
+Status translate_sampling(const HfObject& generation, MetadataWriter& out) {
+  HEARTH_ASSIGN_OR_RETURN(const auto do_sample, generation.flag("do_sample"));
+  for (const SamplingKey& key : kSamplingKeys) {
+    // Where sampling is off, what it would be sampled with means nothing.
+    if (!do_sample.value_or(true) && key.name != "repetition_penalty") continue;
+    HEARTH_ASSIGN_OR_RETURN(const auto value, generation.number(key.name));
+    if (!value) continue;
+    if (*value < key.min || *value > key.max) {
+      return make_status(StatusCode::kDataLoss, "{}: '{}' is {}; it must be {} to {}",
+                         generation.file(), key.name, *value, key.min, key.max);
+    }
+    out.add(std::string(key.metadata_key), *value);
+  }
+  return {};
+}
+
+}  // namespace
+
+const json::Value* HfObject::find(std::string_view key) const {
+  const json::Value* value = object_.find(key);
+  return value == nullptr || value->is_null() ? nullptr : value;
+}
+
+std::unexpected<Status> HfObject::wrong_type(std::string_view key, std::string_view wanted,
+                                             const json::Value& value) const {
+  return error(StatusCode::kDataLoss, "{}: '{}' should be {} but is of type {}", file_, key, wanted,
+               value.type_name());
+}
+
+Result<std::optional<std::uint32_t>> HfObject::size(std::string_view key) const {
+  const json::Value* value = find(key);
+  if (value == nullptr) return std::nullopt;
+  if (!value->is_integer()) return wrong_type(key, "an integer", *value);
+  constexpr std::int64_t kMax = std::numeric_limits<std::int32_t>::max();
+  std::int64_t number = 0;
+  if (!value->to_int64(number) || number < 1 || number > kMax) {
+    return error(StatusCode::kDataLoss, "{}: '{}' is {}; it must be 1 to {}", file_, key,
+                 json::dump(*value), kMax);
+  }
+  return static_cast<std::uint32_t>(number);
+}
+
+Result<std::uint32_t> HfObject::required_size(std::string_view key) const {
+  HEARTH_ASSIGN_OR_RETURN(const auto value, size(key));
+  if (!value) return error(StatusCode::kDataLoss, "{}: key '{}' is missing", file_, key);
+  return *value;
+}
+
+Result<std::optional<double>> HfObject::number(std::string_view key) const {
+  const json::Value* value = find(key);
+  if (value == nullptr) return std::nullopt;
+  double number = 0.0;
+  if (!value->to_double(number)) return wrong_type(key, "a number", *value);
+  return number;
+}
+
+Result<std::optional<bool>> HfObject::flag(std::string_view key) const {
+  const json::Value* value = find(key);
+  if (value == nullptr) return std::nullopt;
+  if (value->as_bool() == nullptr) return wrong_type(key, "true or false", *value);
+  return *value->as_bool();
+}
+
+Result<std::optional<std::string_view>> HfObject::text(std::string_view key) const {
+  const json::Value* value = find(key);
+  if (value == nullptr) return std::nullopt;
+  if (value->as_string() == nullptr) return wrong_type(key, "a string", *value);
+  return *value->as_string();
+}
+
+Result<std::optional<HfObject>> HfObject::object(std::string_view key) const {
+  const json::Value* value = find(key);
+  if (value == nullptr) return std::nullopt;
+  if (value->as_object() == nullptr) return wrong_type(key, "an object", *value);
+  return HfObject(*value->as_object(), file_);
+}
+
+Result<std::vector<std::int64_t>> HfObject::ids(std::string_view key) const {
+  const json::Value* value = find(key);
+  std::vector<std::int64_t> ids;
+  if (value == nullptr) return ids;
+  const json::Array single = {*value};
+  for (const json::Value& item : value->as_array() ? *value->as_array() : single) {
+    std::int64_t id = -1;
+    if (!item.to_int64(id) || id < 0 || id > std::numeric_limits<std::int32_t>::max()) {
+      return error(StatusCode::kDataLoss, "{}: '{}' holds {}, which is no token id", file_, key,
+                   item.is_integer() ? json::dump(item) : item.type_name());
+    }
+    ids.push_back(id);
+  }
+  return ids;
+}
+
+std::string_view MetadataWriter::keep(std::string_view text) {
+  return content_.texts.emplace_back(text);
+}
+
+void MetadataWriter::add(std::string key, MetadataValue value) {
+  content_.metadata.push_back({keep(key), std::move(value)});
+}
+
+void MetadataWriter::add_text(std::string key, std::string_view value) {
+  add(std::move(key), keep(value));
+}
+
+void MetadataWriter::add_size(std::string key, std::uint64_t value) {
+  add(std::move(key), static_cast<std::int64_t>(value));
+}
+
+Result<const HfFamily*> hf_family_of(const HfObject& config) {
+  const json::Value* classes = config.find("architectures");
+  const json::Array* list = classes == nullptr ? nullptr : classes->as_array();
+  if (list == nullptr || list->size() != 1 || list->front().as_string() == nullptr) {
+    return error(StatusCode::kDataLoss, "{}: 'architectures' must be a list of one class name",
+                 config.file());
+  }
+  const std::string& name = *list->front().as_string();
+  const HfFamily* family = find_hf_family(name);
+  if (family == nullptr) {
+    return error(StatusCode::kUnimplemented,
+                 "{}: architecture '{}' is not supported{}; supported: {}", config.file(), name,
+                 config.has("auto_map") ? " (the code that 'auto_map' names is never run)" : "",
+                 supported_classes());
+  }
+  HEARTH_RETURN_IF_ERROR(refuse_quantized(config));
+  return family;
+}
+
+Status translate_hf_config(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  out.add_text("general.architecture", family.architecture);
+  HEARTH_RETURN_IF_ERROR(translate_keys(config, family, out));
+  HEARTH_RETURN_IF_ERROR(check_heads(config));
+  HEARTH_RETURN_IF_ERROR(check_activation(config, family));
+  HEARTH_RETURN_IF_ERROR(translate_rope(config, family, out));
+  if (family.translate_more != nullptr) return family.translate_more(config, family, out);
+  return {};
+}
+
+// As the model's authors define it: wavelengths beyond the original context are stretched by
+// `factor`, short ones kept, with a smooth passage between.
+Result<std::vector<float>> hf_rope_factors(const HfObject& config) {
+  HEARTH_ASSIGN_OR_RETURN(const auto rope, rope_object(config));
+  if (!rope) return std::vector<float>();
+  HEARTH_ASSIGN_OR_RETURN(const std::string_view type, rope_type(*rope));
+  if (type != "llama3") return std::vector<float>();
+  HEARTH_ASSIGN_OR_RETURN(const double factor, rope_number(*rope, "factor"));
+  HEARTH_ASSIGN_OR_RETURN(const double low, rope_number(*rope, "low_freq_factor"));
+  HEARTH_ASSIGN_OR_RETURN(const double high, rope_number(*rope, "high_freq_factor"));
+  HEARTH_ASSIGN_OR_RETURN(const double original,
+                          rope_number(*rope, "original_max_position_embeddings"));
+  if (high <= low) {
+    return error(StatusCode::kDataLoss,
+                 "{}: 'high_freq_factor' ({}) must be above 'low_freq_factor' ({})", config.file(),
+                 high, low);
+  }
+  HEARTH_ASSIGN_OR_RETURN(const double theta, rope_theta(config));
+  HEARTH_ASSIGN_OR_RETURN(const std::uint32_t dim, rope_dim_of(config));
+  std::vector<float> factors(dim / 2);
+  for (std::size_t i = 0; i < factors.size(); ++i) {
+    const double exponent = 2.0 * static_cast<double>(i) / static_cast<double>(dim);
+    const double wavelength = 2.0 * std::numbers::pi * std::pow(theta, exponent);
+    const double smooth = std::clamp((original / wavelength - low) / (high - low), 0.0, 1.0);
+    factors[i] = static_cast<float>(1.0 / ((1.0 - smooth) / factor + smooth));
+  }
+  return factors;
+}
+
+Status translate_hf_generation(const HfObject& config, const HfObject& generation,
+                               MetadataWriter& out) {
+  const HfObject& source = generation.has("eos_token_id") ? generation : config;
+  HEARTH_ASSIGN_OR_RETURN(auto ids, source.ids("eos_token_id"));
+  if (!ids.empty()) out.add(std::string(ModelFile::kEndOfGenerationKey), std::move(ids));
+  return translate_sampling(generation, out);
+}
+
+}  // namespace hearth

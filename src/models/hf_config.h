@@ -1,0 +1,79 @@
+// Reads the JSON files of a Hugging Face directory (config.json, generation_config.json,
+// tokenizer_config.json): typed look-ups whose messages name file, key and value, and the
+// translation of the configuration into the metadata keys that Hearth's models are described by.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/json.h"
+#include "base/status.h"
+#include "formats/model_file.h"
+#include "models/hf_families.h"
+
+namespace hearth {
+
+// One JSON object of such a file. Borrows it. A member that is null counts as absent, as in the
+// files' own reader.
+class HfObject {
+ public:
+  HfObject(const json::Object& object, std::string_view file) : object_(object), file_(file) {}
+
+  const json::Value* find(std::string_view key) const;
+  bool has(std::string_view key) const { return find(key) != nullptr; }
+
+  // nullopt when absent; kDataLoss with file, key and value when of another type or out of range.
+  Result<std::optional<std::uint32_t>> size(std::string_view key) const;  // 1 to 2^31 - 1
+  Result<std::optional<double>> number(std::string_view key) const;       // finite
+  Result<std::optional<bool>> flag(std::string_view key) const;
+  Result<std::optional<std::string_view>> text(std::string_view key) const;
+  Result<std::optional<HfObject>> object(std::string_view key) const;
+  // An id or a list of ids, as eos_token_id is; empty when absent.
+  Result<std::vector<std::int64_t>> ids(std::string_view key) const;
+
+  Result<std::uint32_t> required_size(std::string_view key) const;
+
+  std::string_view file() const { return file_; }
+
+ private:
+  std::unexpected<Status> wrong_type(std::string_view key, std::string_view wanted,
+                                     const json::Value& value) const;
+
+  const json::Object& object_;
+  std::string_view file_;
+};
+
+// Collects metadata; texts are copied into the content, which must outlive the writer.
+class MetadataWriter {
+ public:
+  explicit MetadataWriter(ModelFileContent& content) : content_(content) {}
+
+  void add(std::string key, MetadataValue value);
+  void add_text(std::string key, std::string_view value);
+  void add_size(std::string key, std::uint64_t value);
+
+ private:
+  std::string_view keep(std::string_view text);
+
+  ModelFileContent& content_;
+};
+
+// The family that config.json names in `architectures`. kUnimplemented with the supported names
+// when there is none, or when the weights are quantized in a way that we cannot read.
+Result<const HfFamily*> hf_family_of(const HfObject& config);
+
+// Writes what config.json says about a model of this family.
+Status translate_hf_config(const HfObject& config, const HfFamily& family, MetadataWriter& out);
+
+// Divisors of the rotation frequencies for Llama-3 scaling ([rope_dim / 2]); empty for any other.
+Result<std::vector<float>> hf_rope_factors(const HfObject& config);
+
+// Writes the sampling defaults and end tokens of generation_config.json and, where it has none, of
+// config.json.
+Status translate_hf_generation(const HfObject& config, const HfObject& generation,
+                               MetadataWriter& out);
+
+}  // namespace hearth

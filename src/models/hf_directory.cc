@@ -1,0 +1,153 @@
+#include "models/hf_directory.h"
+
+#include <array>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/json.h"
+#include "formats/safetensors_directory.h"
+#include "models/hf_config.h"
+#include "models/hf_tensors.h"
+
+namespace hearth {
+namespace {
+
+constexpr std::string_view kConfigName = "config.json";
+constexpr std::string_view kGenerationName = "generation_config.json";
+constexpr std::string_view kTokenizerConfigName = "tokenizer_config.json";
+constexpr std::string_view kTemplateName = "chat_template.jinja";
+constexpr std::array<std::string_view, 2> kSideFiles = {"tokenizer.json", kTokenizerConfigName};
+
+constexpr std::size_t kMaxConfigBytes = std::size_t{1} << 20;
+constexpr std::size_t kMaxTokenizerConfigBytes = std::size_t{16} << 20;
+constexpr std::size_t kMaxTemplateBytes = std::size_t{1} << 20;
+
+bool file_exists(const std::filesystem::path& path) {
+  std::error_code failure;
+  return std::filesystem::exists(path, failure);
+}
+
+// The object in a JSON file of the directory.
+Result<json::Object> read_object(const std::filesystem::path& directory, std::string_view name,
+                                 std::size_t max_bytes) {
+  HEARTH_ASSIGN_OR_RETURN(const std::string text, read_text_file(directory / name, max_bytes));
+  HEARTH_ASSIGN_OR_RETURN(json::Value value, parse_model_json(text, max_bytes, name));
+  json::Object* object = value.as_object();
+  if (object == nullptr) {
+    return error(StatusCode::kDataLoss, "{} is of JSON type {}, not an object", name,
+                 value.type_name());
+  }
+  return std::move(*object);
+}
+
+Result<json::Object> read_optional_object(const std::filesystem::path& directory,
+                                          std::string_view name, std::size_t max_bytes) {
+  if (!file_exists(directory / name)) return json::Object();
+  return read_object(directory, name, max_bytes);
+}
+
+// A template, or the one named "default" in a list of named ones.
+std::optional<std::string_view> template_in(const json::Value& value) {
+  if (value.as_string() != nullptr) return *value.as_string();
+  if (value.as_array() == nullptr) return std::nullopt;
+  for (const json::Value& item : *value.as_array()) {
+    const json::Object* named = item.as_object();
+    if (named == nullptr) continue;
+    const json::Value* name = named->find("name");
+    const json::Value* text = named->find("template");
+    if (name != nullptr && *name == json::Value("default") && text != nullptr &&
+        text->as_string() != nullptr) {
+      return *text->as_string();
+    }
+  }
+  return std::nullopt;
+}
+
+// The file of its own comes first, as in transformers.
+Status add_chat_template(const std::filesystem::path& directory, MetadataWriter& out) {
+  constexpr std::string_view kKey = "tokenizer.chat_template";
+  if (file_exists(directory / kTemplateName)) {
+    HEARTH_ASSIGN_OR_RETURN(const std::string text,
+                            read_text_file(directory / kTemplateName, kMaxTemplateBytes));
+    out.add_text(std::string(kKey), text);
+    return {};
+  }
+  HEARTH_ASSIGN_OR_RETURN(
+      const json::Object object,
+      read_optional_object(directory, kTokenizerConfigName, kMaxTokenizerConfigBytes));
+  const json::Value* value = object.find("chat_template");
+  if (value == nullptr) return {};
+  if (const auto text = template_in(*value)) out.add_text(std::string(kKey), *text);
+  return {};
+}
+
+Status add_metadata(const std::filesystem::path& directory, const HfObject& config,
+                    const HfFamily& family, ModelFileContent& content) {
+  MetadataWriter out(content);
+  out.add_text("general.name", directory.filename().string());
+  HEARTH_RETURN_IF_ERROR(translate_hf_config(config, family, out));
+  HEARTH_ASSIGN_OR_RETURN(const json::Object generation,
+                          read_optional_object(directory, kGenerationName, kMaxConfigBytes));
+  HEARTH_RETURN_IF_ERROR(
+      translate_hf_generation(config, HfObject(generation, kGenerationName), out));
+  return add_chat_template(directory, out);
+}
+
+Status add_tensors(const std::filesystem::path& directory, const HfObject& config,
+                   const HfFamily& family, ModelFileContent& content) {
+  HEARTH_ASSIGN_OR_RETURN(SafetensorsDirectory weights, open_safetensors_directory(directory));
+  content.format = weights.num_shards == 1
+                       ? "safetensors"
+                       : fmt::format("safetensors in {} shards", weights.num_shards);
+  content.file_bytes = weights.file_bytes;
+  content.mappings = std::move(weights.mappings);
+  HEARTH_ASSIGN_OR_RETURN(const auto tied, config.flag("tie_word_embeddings"));
+  HEARTH_RETURN_IF_ERROR(
+      add_hf_tensors(weights.tensors, family, tied.value_or(family.tied_by_default), content));
+  HEARTH_ASSIGN_OR_RETURN(const std::vector<float> factors, hf_rope_factors(config));
+  if (factors.empty()) return {};
+  return add_made_tensor("rope_freqs.weight", factors, content);
+}
+
+Status add_side_files(const std::filesystem::path& directory, ModelFileContent& content) {
+  for (const std::string_view name : kSideFiles) {
+    if (!file_exists(directory / name)) continue;
+    HEARTH_ASSIGN_OR_RETURN(MappedFile file, MappedFile::open(directory / name));
+    content.side_files.emplace(name, std::move(file));
+  }
+  return {};
+}
+
+Result<ModelFile> read_directory(const std::filesystem::path& directory) {
+  if (!file_exists(directory / kConfigName)) {
+    return error(StatusCode::kNotFound, "holds no {}", kConfigName);
+  }
+  HEARTH_ASSIGN_OR_RETURN(const json::Object object,
+                          read_object(directory, kConfigName, kMaxConfigBytes));
+  const HfObject config(object, kConfigName);
+  HEARTH_ASSIGN_OR_RETURN(const HfFamily* family, hf_family_of(config));
+  ModelFileContent content;
+  content.spelling = [family](std::string_view role) { return hf_spelling(*family, role); };
+  HEARTH_RETURN_IF_ERROR(add_metadata(directory, config, *family, content));
+  HEARTH_RETURN_IF_ERROR(add_tensors(directory, config, *family, content));
+  HEARTH_RETURN_IF_ERROR(add_side_files(directory, content));
+  return ModelFile::assemble(std::move(content));
+}
+
+}  // namespace
+
+Result<ModelFile> open_hf_directory(const std::filesystem::path& path) {
+  Result<ModelFile> file = read_directory(path);
+  if (file.has_value()) return file;
+  return std::unexpected(file.error().with_context(fmt::format("directory '{}'", path.string())));
+}
+
+Result<ModelFile> open_model_file(const std::filesystem::path& path) {
+  std::error_code failure;
+  return std::filesystem::is_directory(path, failure) ? open_hf_directory(path)
+                                                      : ModelFile::open(path);
+}
+
+}  // namespace hearth

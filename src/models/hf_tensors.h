@@ -1,0 +1,36 @@
+// The tensor names of Hugging Face directories and the roles they stand for.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+#include "formats/model_file.h"
+#include "formats/safetensors.h"
+#include "models/hf_families.h"
+
+namespace hearth {
+
+struct HfRole {
+  std::string name;  // "blk.0.attn_q.weight"
+  HfTransform transform = HfTransform::kNone;
+};
+
+// nullopt for a name that the family's tables do not know.
+std::optional<HfRole> hf_role_of(const HfFamily& family, std::string_view name);
+// The other way round; a name that is no role stays as it is.
+std::string hf_spelling(const HfFamily& family, std::string_view role);
+
+// Adds the tensors to the content under the names of their roles, changed where the family's tables
+// ask for it. Those without a role keep their names, so that whoever binds them can complain.
+// `tied`: the output matrix is the embedding; then a stored one is left out, and otherwise it must
+// be there.
+Status add_hf_tensors(const std::vector<SafetensorsTensor>& tensors, const HfFamily& family,
+                      bool tied, ModelFileContent& content);
+
+// Adds a tensor of one dimension that no file holds.
+Status add_made_tensor(std::string name, std::span<const float> values, ModelFileContent& content);
+
+}  // namespace hearth
