@@ -36,6 +36,8 @@ TEST(AllocationTest, AStepAllocatesNothingOnceReserved) {
   for (std::size_t i = 0; i < kNumBlocks; ++i)
     blocks[i] = static_cast<std::int32_t>(i);
   const std::vector<std::int32_t> ids(kMaxTokens, 5);
+  const std::vector<std::int32_t> first_row(kMaxTokens, 0);
+  std::vector<std::int32_t> experts(kMaxTokens);
 
   const std::size_t before = test::total_allocations();
   for (std::size_t rows : {std::size_t{1}, std::size_t{5}, kMaxTokens}) {
@@ -45,7 +47,15 @@ TEST(AllocationTest, AStepAllocatesNothingOnceReserved) {
     const SequenceRows sequence = {0, rows, 500, blocks.data()};
     const ConstMatrixView kv = {input.data(), rows, 64, kWidth};
     device->embed(*weight, {ids.data(), rows}, result);
-    device->rms_norm(x, input.data(), 1e-5f, result);
+    device->norm(x, {.gain = input.data(), .bias = nullptr, .epsilon = 1e-5f}, result);
+    device->norm(x, {.gain = input.data(), .bias = input.data(), .epsilon = 1e-5f}, result);
+    device->scale(result, 2.0f);
+    device->add_scaled(x, 0.5f, result);
+    device->softcap(result, 30.0f);
+    device->activate(Activation::kGelu, result);
+    device->gather_rows(x, {first_row.data(), rows}, result);
+    device->choose_experts(x, {.num_used = 1}, {experts.data(), out.data()});
+    device->add_weighted_rows(x, {1, first_row.data(), input.data()}, result);
     device->linear(x, {&output, 1});
     device->store_kv(kv, kv, {&sequence, 1}, kHeads, cache);
     device->attention(x, {&sequence, 1}, {.heads = kHeads}, cache, result);

@@ -20,6 +20,7 @@ struct Case {
   std::size_t sliding_window = 0;
   std::size_t num_positions = 0;
   DType dtype = DType::kF16;
+  std::vector<float> alibi_slopes = {};  // Per head; none: no ALiBi.
 };
 
 // A cache of one sequence whose blocks lie in no particular order, in memory full of NaN: in
@@ -77,7 +78,8 @@ AttentionParams params_of(const Case& c) {
   return {.heads = c.heads,
           .scale = 1.0f / std::sqrt(static_cast<float>(c.heads.head_dim)),
           .logit_softcap = c.softcap,
-          .sliding_window = c.sliding_window};
+          .sliding_window = c.sliding_window,
+          .alibi_slopes = c.alibi_slopes.empty() ? nullptr : c.alibi_slopes.data()};
 }
 
 ConstMatrixView rows_of(const Floats& data, std::size_t cols, std::size_t first,
@@ -140,6 +142,9 @@ std::vector<double> exact_attention(const Case& c, const Sequence& s, std::size_
       score += double{q[i]} * key[i];
     score *= params_of(c).scale;
     if (c.softcap > 0) score = c.softcap * std::tanh(score / c.softcap);
+    if (!c.alibi_slopes.empty()) {
+      score -= double{c.alibi_slopes[head]} * static_cast<double>(position - p);
+    }
     scores.push_back(score);
   }
   const double max = *std::max_element(scores.begin(), scores.end());
@@ -207,6 +212,13 @@ INSTANTIATE_TEST_SUITE_P(
         Case{.heads = {4, 2, 128}, .sliding_window = 40, .num_positions = 330},
         Case{.heads = {2, 2, 16}, .sliding_window = 300, .num_positions = 700},
         Case{.heads = {6, 2, 256}, .block_size = 16, .num_positions = 40},
+        Case{.heads = {3, 3, 24},
+             .num_positions = 600,
+             .alibi_slopes = {0.0625f, 0.00390625f, 0.25f}},
+        Case{.heads = {4, 2, 40},
+             .num_positions = 290,
+             .dtype = DType::kQ8_0,
+             .alibi_slopes = {0.5f, 0.01f, 0.003f, 0.1f}},
         Case{.heads = {9, 3, 64}, .num_positions = 300, .dtype = DType::kQ8_0},
         Case{.heads = {16, 16, 32}, .num_positions = 65, .dtype = DType::kQ8_0},
         Case{.heads = {4, 4, 20}, .num_positions = 70, .dtype = DType::kQ8_0},

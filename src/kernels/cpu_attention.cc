@@ -150,6 +150,7 @@ struct PartitionView {
   std::size_t num_queries = 0;
   std::uint32_t begins[kMaxTileQueries];
   std::uint32_t ends[kMaxTileQueries];
+  float positions[kMaxTileQueries];  // Of the queries, from the partition's start.
   KvLanes lanes[kBlocksPerPartition];
 };
 
@@ -203,6 +204,7 @@ void view_partition(const AttentionJob& job, const QueryTile& tile, std::size_t 
     if (view.num_queries == 0) view.first_query = i;
     view.begins[view.num_queries] = static_cast<std::uint32_t>(from);
     view.ends[view.num_queries] = static_cast<std::uint32_t>(to);
+    view.positions[view.num_queries] = static_cast<float>(position - start);
     ++view.num_queries;
     begin = std::min(begin, from);
     end = std::max(end, to);
@@ -223,6 +225,13 @@ void attend_partition(const AttentionJob& job, const QueryTile& tile, std::size_
   result.num_queries = view.num_queries;
   const auto format = job.cache->dtype == DType::kF16 ? KvFormat::kF16 : KvFormat::kQ8_0;
   const auto attend = job.kernels->attend[static_cast<std::size_t>(format)];
+  float slopes[kMaxTileQueries];
+  const float* const alibi = job.params->alibi_slopes;
+  if (alibi != nullptr) {
+    tile.for_each_query(job.group_size(), [&](std::size_t place, std::size_t, std::size_t head) {
+      slopes[place] = alibi[head];
+    });
+  }
   attend({.num_heads = tile.num_kv_heads,
           .num_queries = view.num_queries,
           .query_stride = tile.num_queries(),
@@ -234,6 +243,8 @@ void attend_partition(const AttentionJob& job, const QueryTile& tile, std::size_
           .begins = view.begins,
           .ends = view.ends,
           .softcap = job.params->logit_softcap,
+          .slopes = alibi != nullptr ? slopes + view.first_query : nullptr,
+          .query_positions = view.positions,
           .scores = scratch + tile_floats(job.head_dim()),
           .maxima = result.maxima,
           .sums = result.sums,

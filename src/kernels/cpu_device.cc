@@ -110,10 +110,38 @@ void CpuDevice::embed(const WeightMatrix& table, std::span<const std::int32_t> i
   });
 }
 
-void CpuDevice::rms_norm(ConstMatrixView input, const float* gain, float epsilon, MatrixView out) {
+void CpuDevice::norm(ConstMatrixView input, const NormWeights& weights, MatrixView out) {
   HEARTH_CHECK(input.rows == out.rows && input.cols == out.cols);
   for_each_row(input.rows, input.cols / 4, [&](std::size_t row) {
-    kernels_.rms_norm(input.row(row), gain, epsilon, input.cols, out.row(row));
+    if (weights.bias == nullptr) {
+      kernels_.rms_norm(input.row(row), weights.gain, weights.epsilon, input.cols, out.row(row));
+    } else {
+      kernels_.layer_norm(input.row(row), {weights.gain, weights.bias, weights.epsilon}, input.cols,
+                          out.row(row));
+    }
+  });
+}
+
+void CpuDevice::scale(MatrixView x, float factor) {
+  for_each_row(x.rows, x.cols / 8,
+               [&](std::size_t row) { kernels_.scale(x.row(row), factor, x.cols, x.row(row)); });
+}
+
+void CpuDevice::add_scaled(ConstMatrixView input, float factor, MatrixView out) {
+  HEARTH_CHECK(input.rows == out.rows && input.cols == out.cols);
+  for_each_row(input.rows, input.cols / 8, [&](std::size_t row) {
+    kernels_.add_scaled(input.row(row), factor, input.cols, out.row(row));
+  });
+}
+
+void CpuDevice::softcap(MatrixView x, float cap) {
+  for_each_row(x.rows, x.cols,
+               [&](std::size_t row) { kernels_.softcap(x.row(row), cap, x.cols, x.row(row)); });
+}
+
+void CpuDevice::activate(Activation activation, MatrixView x) {
+  for_each_row(x.rows, x.cols, [&](std::size_t row) {
+    kernels_.activation(kind_of(activation), x.row(row), x.cols, x.row(row));
   });
 }
 

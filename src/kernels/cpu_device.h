@@ -54,15 +54,25 @@ class CpuDevice final : public Device {
   void reserve(const DeviceLimits& limits) override;
   void embed(const WeightMatrix& table, std::span<const std::int32_t> ids, MatrixView out) override;
   void linear(ConstMatrixView input, std::span<const LinearOutput> outputs) override;
-  void rms_norm(ConstMatrixView input, const float* gain, float epsilon, MatrixView out) override;
+  void norm(ConstMatrixView input, const NormWeights& weights, MatrixView out) override;
+  void scale(MatrixView x, float factor) override;
+  void add_scaled(ConstMatrixView input, float factor, MatrixView out) override;
+  void softcap(MatrixView x, float cap) override;
   void rope(MatrixView heads, std::size_t head_dim, const RopeTable& table,
             std::span<const std::int32_t> positions) override;
   void store_kv(ConstMatrixView k, ConstMatrixView v, std::span<const SequenceRows> sequences,
                 const HeadShape& heads, const KvLayerView& cache) override;
   void attention(ConstMatrixView q, std::span<const SequenceRows> sequences,
                  const AttentionParams& params, const KvLayerView& cache, MatrixView out) override;
+  void activate(Activation activation, MatrixView x) override;
   void gated_activation(Activation activation, ConstMatrixView gate, ConstMatrixView up,
                         MatrixView out) override;
+  void choose_experts(ConstMatrixView logits, const ExpertRouting& routing,
+                      const ExpertChoice& choice) override;
+  void sigmoid(MatrixView x) override;
+  void gather_rows(ConstMatrixView input, std::span<const std::int32_t> rows,
+                   MatrixView out) override;
+  void add_weighted_rows(ConstMatrixView input, const WeightedRows& terms, MatrixView out) override;
 
  private:
   // A fork costs one or two microseconds; less work than this is not worth a task.

@@ -148,6 +148,36 @@ struct AttentionParams {
   float scale = 1.0f;
   float logit_softcap = 0.0f;      // 0: none.
   std::size_t sliding_window = 0;  // 0: the whole past; else only the last that many positions.
+  // ALiBi (arXiv 2108.12409): a head's score falls by its slope per position of distance.
+  const float* alibi_slopes = nullptr;  // [num_heads] or nullptr
+};
+
+// The norms of a row, (input - mean) * gain / deviation + bias; without a bias the mean is left
+// where it is (RMS norm).
+struct NormWeights {
+  const float* gain = nullptr;  // [width]
+  const float* bias = nullptr;  // [width], or nullptr: RMS norm.
+  float epsilon = 0.0f;
+};
+
+// Which experts of a mixture a row's router chooses, and how much each of them counts.
+struct ExpertRouting {
+  std::size_t num_used = 0;
+  bool renormalize = false;  // Weights of the chosen ones add up to 1.
+  float scale = 1.0f;        // Of all weights.
+};
+
+// [rows, num_used], the likeliest expert first.
+struct ExpertChoice {
+  std::int32_t* experts = nullptr;
+  float* weights = nullptr;
+};
+
+// For every row of an output, `num_terms` rows of an input and their weights: [rows, num_terms].
+struct WeightedRows {
+  std::size_t num_terms = 0;
+  const std::int32_t* rows = nullptr;
+  const float* weights = nullptr;
 };
 
 // The largest calls to come.
@@ -186,9 +216,17 @@ class Device {
   // All outputs from one input: it is quantized once and the work is forked once.
   virtual void linear(ConstMatrixView input, std::span<const LinearOutput> outputs) = 0;
 
-  // out = input / rms(input) * gain. `input` and `out` may be the same.
-  virtual void rms_norm(ConstMatrixView input, const float* gain, float epsilon,
-                        MatrixView out) = 0;
+  // out = the norm of each row of `input`, which may be `out`.
+  virtual void norm(ConstMatrixView input, const NormWeights& weights, MatrixView out) = 0;
+
+  // x *= factor
+  virtual void scale(MatrixView x, float factor) = 0;
+
+  // out += input * factor
+  virtual void add_scaled(ConstMatrixView input, float factor, MatrixView out) = 0;
+
+  // x = cap * tanh(x / cap)
+  virtual void softcap(MatrixView x, float cap) = 0;
 
   // Rotates the heads of q ([num_tokens, num_heads * head_dim]) or k in place.
   virtual void rope(MatrixView heads, std::size_t head_dim, const RopeTable& table,
@@ -205,9 +243,28 @@ class Device {
                          const AttentionParams& params, const KvLayerView& cache,
                          MatrixView out) = 0;
 
+  // x = activation(x), element by element.
+  virtual void activate(Activation activation, MatrixView x) = 0;
+
   // out = activation(gate) * up, element by element. `out` may be `gate` or `up`.
   virtual void gated_activation(Activation activation, ConstMatrixView gate, ConstMatrixView up,
                                 MatrixView out) = 0;
+
+  // Softmax over each row of `logits` [num_tokens, num_experts] and its `num_used` likeliest
+  // experts; of equal ones the first.
+  virtual void choose_experts(ConstMatrixView logits, const ExpertRouting& routing,
+                              const ExpertChoice& choice) = 0;
+
+  // x = sigmoid(x)
+  virtual void sigmoid(MatrixView x) = 0;
+
+  // out[i] = input row rows[i].
+  virtual void gather_rows(ConstMatrixView input, std::span<const std::int32_t> rows,
+                           MatrixView out) = 0;
+
+  // out[i] += sum of its weighted rows of `input`, in their order.
+  virtual void add_weighted_rows(ConstMatrixView input, const WeightedRows& terms,
+                                 MatrixView out) = 0;
 };
 
 struct CpuDeviceOptions {

@@ -47,6 +47,80 @@ TEST(ElementwiseTest, RmsNormHasTheBitsOfThePlainLoop) {
       });
 }
 
+TEST(ElementwiseTest, LayerNormHasTheBitsOfThePlainLoop) {
+  const Floats gain = random_floats(kMaxLen, 2);
+  const Floats bias = random_floats(kMaxLen, 3);
+  expect_twins<float>(
+      [&](const KernelTable& table, const float* input, std::size_t len, float* out) {
+        if (len > 0) table.layer_norm(input, {gain.data(), bias.data(), 1e-5f}, len, out);
+      });
+}
+
+TEST(ElementwiseTest, LayerNormCentersAndScales) {
+  for (const std::size_t len : {1U, 7U, 16U, 33U}) {
+    Floats input = random_floats(len, 5, 3.0f);
+    for (float& x : input)
+      x += 100.0f;  // A mean that a one-pass variance would drown in.
+    const Floats gain = random_floats(len, 6);
+    const Floats bias = random_floats(len, 7);
+    double mean = 0;
+    double variance = 0;
+    for (const float x : input)
+      mean += x / static_cast<double>(len);
+    for (const float x : input)
+      variance += (x - mean) * (x - mean) / static_cast<double>(len);
+    for (const std::string& set : supported_sets()) {
+      Floats out(len);
+      table_of(set).layer_norm(input.data(), {gain.data(), bias.data(), 1e-5f}, len, out.data());
+      for (std::size_t i = 0; i < len; ++i) {
+        EXPECT_NEAR(out[i], (input[i] - mean) / std::sqrt(variance + 1e-5) * gain[i] + bias[i],
+                    len == 1 ? 1e-2 : 1e-4)
+            << set << " len " << len;
+      }
+    }
+  }
+}
+
+TEST(ElementwiseTest, ScalesAndCapsHaveTheBitsOfThePlainLoop) {
+  expect_twins<float>([](const KernelTable& table, const float* input, std::size_t len,
+                         float* out) { table.scale(input, 1.7f, len, out); });
+  expect_twins<float>([](const KernelTable& table, const float* input, std::size_t len,
+                         float* out) { table.add_scaled(input, -0.3f, len, out); });
+  expect_twins<float>([](const KernelTable& table, const float* input, std::size_t len,
+                         float* out) { table.softcap(input, 2.5f, len, out); });
+}
+
+TEST(ElementwiseTest, ACapBendsLargeValuesAndLeavesSmallOnes) {
+  const Floats input = {0.0f, 0.01f, -3.0f, 30.0f, 1e30f, -1e30f};
+  for (const std::string& set : supported_sets()) {
+    Floats out(input.size());
+    table_of(set).softcap(input.data(), 30.0f, input.size(), out.data());
+    for (std::size_t i = 0; i < input.size(); ++i)
+      EXPECT_NEAR(out[i], 30.0 * std::tanh(double{input[i]} / 30.0), 1e-5) << set;
+  }
+}
+
+TEST(ElementwiseTest, ActivationsHaveTheBitsOfThePlainLoop) {
+  for (ActivationKind kind : {ActivationKind::kSilu, ActivationKind::kGelu,
+                              ActivationKind::kGeluTanh, ActivationKind::kRelu}) {
+    expect_twins<float>([kind](const KernelTable& table, const float* input, std::size_t len,
+                               float* out) { table.activation(kind, input, len, out); });
+  }
+}
+
+TEST(ElementwiseTest, AnActivationIsAGatedOneThatLetsEverythingPass) {
+  const Floats input = random_floats(kMaxLen, 8, 3.0f);
+  const Floats ones(kMaxLen, 1.0f);
+  Floats plain(kMaxLen);
+  Floats gated(kMaxLen);
+  for (ActivationKind kind : {ActivationKind::kSilu, ActivationKind::kGelu,
+                              ActivationKind::kGeluTanh, ActivationKind::kRelu}) {
+    reference_kernels().activation(kind, input.data(), kMaxLen, plain.data());
+    reference_kernels().gated_activation(kind, input.data(), ones.data(), kMaxLen, gated.data());
+    EXPECT_EQ(plain, gated);
+  }
+}
+
 TEST(ElementwiseTest, GatedActivationsHaveTheBitsOfThePlainLoop) {
   for (ActivationKind kind : {ActivationKind::kSilu, ActivationKind::kGelu,
                               ActivationKind::kGeluTanh, ActivationKind::kRelu}) {

@@ -9,7 +9,7 @@
 // the
 //   row, ascending. A group's integer dot product is exact; see multiply_panel in simd_kernels.h
 //   for the float operations that fold it in.
-// - Products of float weights and sums of squares: kVirtualLanes chains, element k in chain
+// - Products of float weights, sums and sums of squares: kVirtualLanes chains, element k in chain
 //   k % kVirtualLanes, ascending, absent elements of the last round counted as zeros; then lane i
 //   is added to lane i + 8, i + 4, i + 2, i + 1.
 // - Attention scores: one chain over the head's components, ascending; values: one chain over the
@@ -189,10 +189,13 @@ struct AttentionTile {
   const std::uint32_t* begins = nullptr;  // Per query of a head: attends to positions [begin, end)
   const std::uint32_t* ends = nullptr;    // of the partition; begin < end.
   float softcap = 0.0f;
-  float* scores = nullptr;  // [num_heads, query_stride, kPartitionLen]; scratch
-  float* maxima = nullptr;  // [num_heads, query_stride]; largest score
-  float* sums = nullptr;    // [num_heads, query_stride]; sum of exp(score - maximum)
-  float* out = nullptr;     // [num_heads, query_stride, head_dim]; same weights times values
+  // With slopes, slope * (position - query's position) is added to each score.
+  const float* slopes = nullptr;           // [num_heads, query_stride] or nullptr
+  const float* query_positions = nullptr;  // Per query of a head; any number, integral.
+  float* scores = nullptr;                 // [num_heads, query_stride, kPartitionLen]; scratch
+  float* maxima = nullptr;                 // [num_heads, query_stride]; largest score
+  float* sums = nullptr;                   // [num_heads, query_stride]; sum of exp(score - maximum)
+  float* out = nullptr;  // [num_heads, query_stride, head_dim]; same weights times values
 };
 
 // A partial result folded into a running one: all [head_dim] wide.
@@ -206,6 +209,12 @@ enum class FloatFormat : std::uint8_t { kF32, kF16, kBF16 };
 inline constexpr std::size_t kNumFloatFormats = 3;
 
 enum class ActivationKind : std::uint8_t { kSilu, kGelu, kGeluTanh, kRelu };
+
+struct LayerNorm {
+  const float* gain = nullptr;  // [len]
+  const float* bias = nullptr;  // [len]
+  float epsilon = 0.0f;
+};
 
 // Pointers need no alignment beyond their type's unless stated. Inputs and outputs do not overlap
 // unless stated. Nothing here allocates or fails; NaN and infinity propagate.
@@ -226,9 +235,23 @@ struct KernelTable {
   void (*rms_norm)(const float* input, const float* gain, float epsilon, std::size_t len,
                    float* out);
 
+  // out = (input - mean) / sqrt(mean of squared distances + epsilon) * gain + bias; out may be
+  // input.
+  void (*layer_norm)(const float* input, const LayerNorm& norm, std::size_t len, float* out);
+
+  // out = activation(input); out may be input.
+  void (*activation)(ActivationKind kind, const float* input, std::size_t len, float* out);
+
   // out = activation(gate) * up; out may be either.
   void (*gated_activation)(ActivationKind kind, const float* gate, const float* up, std::size_t len,
                            float* out);
+
+  // out = input * factor; out may be input.
+  void (*scale)(const float* input, float factor, std::size_t len, float* out);
+  // out += input * factor, with one rounding.
+  void (*add_scaled)(const float* input, float factor, std::size_t len, float* out);
+  // out = cap * tanh(input / cap); out may be input.
+  void (*softcap)(const float* input, float cap, std::size_t len, float* out);
 
   // Round to nearest even.
   void (*to_f16)(const float* input, std::size_t len, std::uint16_t* out);

@@ -231,6 +231,22 @@ void rms_norm(const float* input, const float* gain, float epsilon, std::size_t 
     out[k] = input[k] * inverse * gain[k];
 }
 
+void layer_norm(const float* input, const LayerNorm& norm, std::size_t len, float* out) {
+  const auto count = static_cast<float>(len);
+  Lanes sums{};
+  for (std::size_t k = 0; k < len; ++k)
+    sums[k % kVirtualLanes] += input[k];
+  const float mean = add_up(sums) / count;
+  Lanes squares{};
+  for (std::size_t k = 0; k < len; ++k) {
+    const float distance = input[k] - mean;
+    squares[k % kVirtualLanes] = std::fma(distance, distance, squares[k % kVirtualLanes]);
+  }
+  const float inverse = 1.0f / std::sqrt(add_up(squares) / count + norm.epsilon);
+  for (std::size_t k = 0; k < len; ++k)
+    out[k] = std::fma((input[k] - mean) * inverse, norm.gain[k], norm.bias[k]);
+}
+
 float activate(ActivationKind kind, float x) {
   switch (kind) {
     case ActivationKind::kSilu:
@@ -245,10 +261,34 @@ float activate(ActivationKind kind, float x) {
   return x;
 }
 
+void activation(ActivationKind kind, const float* input, std::size_t len, float* out) {
+  for (std::size_t k = 0; k < len; ++k)
+    out[k] = activate(kind, input[k]);
+}
+
 void gated_activation(ActivationKind kind, const float* gate, const float* up, std::size_t len,
                       float* out) {
   for (std::size_t k = 0; k < len; ++k)
     out[k] = activate(kind, gate[k]) * up[k];
+}
+
+void scale(const float* input, float factor, std::size_t len, float* out) {
+  for (std::size_t k = 0; k < len; ++k)
+    out[k] = input[k] * factor;
+}
+
+void add_scaled(const float* input, float factor, std::size_t len, float* out) {
+  for (std::size_t k = 0; k < len; ++k)
+    out[k] = std::fma(input[k], factor, out[k]);
+}
+
+float capped(float x, float cap) {
+  return cap * tanh_of<Scalar>(x / cap);
+}
+
+void softcap(const float* input, float cap, std::size_t len, float* out) {
+  for (std::size_t k = 0; k < len; ++k)
+    out[k] = capped(input[k], cap);
 }
 
 void to_f16(const float* input, std::size_t len, std::uint16_t* out) {
@@ -295,7 +335,7 @@ float score_of(const AttentionTile& t, std::size_t head, const float* query, std
       score = sum;
     }
   }
-  return t.softcap > 0.0f ? t.softcap * tanh_of<Scalar>(score / t.softcap) : score;
+  return t.softcap > 0.0f ? capped(score, t.softcap) : score;
 }
 
 template <KvFormat kFormat>
@@ -321,6 +361,10 @@ void attend_query(const AttentionTile& t, std::size_t head, std::size_t query) {
   float max = -std::numeric_limits<float>::infinity();
   for (std::size_t p = t.begins[query]; p < t.ends[query]; ++p) {
     scores[p] = score_of<kFormat>(t, head, t.queries + row * t.head_dim, p);
+    if (t.slopes != nullptr) {
+      const float distance = static_cast<float>(p) - t.query_positions[query];
+      scores[p] = std::fma(t.slopes[row], distance, scores[p]);
+    }
     max = scores[p] > max ? scores[p] : max;
   }
   Lanes sums{};
@@ -365,7 +409,12 @@ constexpr KernelTable kTable = {
                        multiply_float<FloatFormat::kBF16>},
     .quantize_row = quantize_row,
     .rms_norm = rms_norm,
+    .layer_norm = layer_norm,
+    .activation = activation,
     .gated_activation = gated_activation,
+    .scale = scale,
+    .add_scaled = add_scaled,
+    .softcap = softcap,
     .to_f16 = to_f16,
     .attend = {attend<KvFormat::kF16>, attend<KvFormat::kQ8_0>},
     .merge_attention = merge_attention,

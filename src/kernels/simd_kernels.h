@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "kernels/kernel_table.h"
+#include "kernels/simd_elementwise.h"
 #include "kernels/simd_math.h"
 
 namespace hearth {
@@ -25,33 +26,6 @@ struct Range {
   std::size_t begin;
   std::size_t end;
 };
-
-template <class V>
-inline constexpr std::size_t kRegs = kVirtualLanes / V::kLanes;
-
-template <class V>
-float reduce_lanes(const typename V::F (&acc)[kRegs<V>]) {
-  if constexpr (kRegs<V> == 1) {
-    return V::reduce(acc[0]);
-  } else {
-    static_assert(kRegs<V> == 2);
-    return V::reduce(V::add(acc[0], acc[1]));
-  }
-}
-
-template <class V>
-typename V::F load_lanes(const float* p, std::size_t len) {
-  return len == V::kLanes ? V::load(p) : V::load_partial(p, len);
-}
-
-template <class V>
-void store_lanes(float* p, std::size_t len, typename V::F value) {
-  if (len == V::kLanes) {
-    V::store(p, value);
-  } else {
-    V::store_partial(p, len, value);
-  }
-}
 
 // ---- Products of packed weights
 // ------------------------------------------------------------------
@@ -257,15 +231,6 @@ typename V::F load_weights_partial(const std::uint8_t* row, std::size_t k, std::
   }
 }
 
-// How many of the lanes of register `part` lie below `len`.
-template <class V>
-std::size_t lanes_below(std::size_t len, std::size_t part) {
-  constexpr std::size_t kLanes = V::kLanes;
-  const std::size_t start = part * kLanes;
-  if (len <= start) return 0;
-  return len - start < kLanes ? len - start : kLanes;
-}
-
 // Inputs taken at a time: a few rows' share stays in the first-level cache while the columns pass.
 inline constexpr std::size_t kFloatBlockLen = 512;
 
@@ -420,79 +385,6 @@ void quantize_row(const float* input, std::size_t num_groups, ActivationGroup* o
   }
 }
 
-// ---- Element-wise
-// --------------------------------------------------------------------------------
-
-// body(k, len): len = kLanes but for the last call.
-template <class V, class Body>
-void for_each_register(std::size_t len, Body body) {
-  std::size_t k = 0;
-  for (; k + V::kLanes <= len; k += V::kLanes)
-    body(k, V::kLanes);
-  if (k < len) body(k, len - k);
-}
-
-template <class V>
-void rms_norm(const float* input, const float* gain, float epsilon, std::size_t len, float* out) {
-  using F = typename V::F;
-  F acc[kRegs<V>];
-  for (F& part : acc)
-    part = V::set1(0.0f);
-  std::size_t k = 0;
-  for (; k + kVirtualLanes <= len; k += kVirtualLanes) {
-    for (std::size_t part = 0; part < kRegs<V>; ++part) {
-      const F x = V::load(input + k + part * V::kLanes);
-      acc[part] = V::fma(x, x, acc[part]);
-    }
-  }
-  if (k < len) {
-    for (std::size_t part = 0; part < kRegs<V>; ++part) {
-      const F x = V::load_partial(input + k + part * V::kLanes, lanes_below<V>(len - k, part));
-      acc[part] = V::fma(x, x, acc[part]);
-    }
-  }
-  const float mean = reduce_lanes<V>(acc) / static_cast<float>(len);
-  const F inverse = V::set1(1.0f / __builtin_sqrtf(mean + epsilon));
-  for_each_register<V>(len, [&](std::size_t i, std::size_t n) {
-    const F scaled = V::mul(load_lanes<V>(input + i, n), inverse);
-    store_lanes<V>(out + i, n, V::mul(scaled, load_lanes<V>(gain + i, n)));
-  });
-}
-
-template <class V>
-void gated_activation(ActivationKind kind, const float* gate, const float* up, std::size_t len,
-                      float* out) {
-  const auto apply = [&](auto activation) {
-    for_each_register<V>(len, [&](std::size_t i, std::size_t n) {
-      const auto activated = activation(load_lanes<V>(gate + i, n));
-      store_lanes<V>(out + i, n, V::mul(activated, load_lanes<V>(up + i, n)));
-    });
-  };
-  using F = typename V::F;
-  switch (kind) {
-    case ActivationKind::kSilu:
-      return apply([](F x) { return silu_of<V>(x); });
-    case ActivationKind::kGelu:
-      return apply([](F x) { return gelu_of<V>(x); });
-    case ActivationKind::kGeluTanh:
-      return apply([](F x) { return gelu_tanh_of<V>(x); });
-    case ActivationKind::kRelu:
-      return apply([](F x) { return relu_of<V>(x); });
-  }
-}
-
-template <class V>
-void to_f16(const float* input, std::size_t len, std::uint16_t* out) {
-  for_each_register<V>(len, [&](std::size_t i, std::size_t n) {
-    const auto x = load_lanes<V>(input + i, n);
-    if (n == V::kLanes) {
-      V::store_f16(out + i, x);
-    } else {
-      V::store_f16_partial(out + i, n, x);
-    }
-  });
-}
-
 // ---- Attention
 // -----------------------------------------------------------------------------------
 
@@ -629,12 +521,23 @@ void score_blocks(const AttentionTile& t, std::size_t block, std::size_t end_blo
     score.template operator()<1>(block);
 }
 
+// 0, 1, 2, ...: what the lanes of a partition's scores stand for.
+struct LanePositions {
+  float values[kPartitionLen];
+  constexpr LanePositions() : values() {
+    for (std::size_t i = 0; i < kPartitionLen; ++i)
+      values[i] = static_cast<float>(i);
+  }
+};
+inline constexpr LanePositions kLanePositions;
+
 // Replaces a query's scores in [begin, end) by exp(score - maximum), the rest of the touched lane
 // blocks by zero. `row` is the query's place among those of all heads.
 template <class V>
 void soften_scores(const AttentionTile& t, std::size_t row, Range range) {
   using F = typename V::F;
   float* scores = t.scores + row * kPartitionLen;
+  const float query_position = t.slopes != nullptr ? t.query_positions[row % t.query_stride] : 0.0f;
   const std::size_t begin = range.begin;
   const std::size_t end = range.end;
   const std::size_t first = begin / kVirtualLanes * kVirtualLanes;
@@ -642,9 +545,10 @@ void soften_scores(const AttentionTile& t, std::size_t row, Range range) {
   F largest = lowest;
   for (std::size_t i = first; i < end; i += V::kLanes) {
     F score = V::load(scores + i);
-    if (t.softcap > 0.0f) {
-      const F cap = V::set1(t.softcap);
-      score = V::mul(cap, tanh_of<V>(V::div(score, cap)));
+    if (t.softcap > 0.0f) score = capped<V>(score, t.softcap);
+    if (t.slopes != nullptr) {
+      const F distance = V::sub(V::load(kLanePositions.values + i), V::set1(query_position));
+      score = V::fma(V::set1(t.slopes[row]), distance, score);
     }
     score = V::keep_range(score, i, begin, end, lowest);
     V::store(scores + i, score);
@@ -876,7 +780,12 @@ constexpr KernelTable make_kernel_table() {
                          multiply_float<V, FloatFormat::kBF16>},
       .quantize_row = quantize_row<V>,
       .rms_norm = rms_norm<V>,
+      .layer_norm = layer_norm<V>,
+      .activation = activation<V>,
       .gated_activation = gated_activation<V>,
+      .scale = scale<V>,
+      .add_scaled = add_scaled<V>,
+      .softcap = softcap<V>,
       .to_f16 = to_f16<V>,
       .attend = {attend<V, KvFormat::kF16>, attend<V, KvFormat::kQ8_0>},
       .merge_attention = merge_attention<V>,

@@ -5,18 +5,49 @@
 #include <string_view>
 
 #include "kernels/device.h"
+#include "models/model_config.h"
 
 namespace hearth {
 
-// Everything that GGUF metadata does not say about a family because its name implies it.
+enum class ExpertUse : std::uint8_t { kNever, kPerhaps, kAlways };
+
+// Everything that GGUF metadata does not say about a family because its name implies it. Fields
+// named like those of ModelConfig mean the same.
 struct Architecture {
-  std::string_view name;  // general.architecture, and the prefix of its metadata keys.
-  RopeLayout rope_layout = RopeLayout::kInterleaved;
+  std::string_view name;    // general.architecture, and the prefix of its metadata keys.
+  std::string_view models;  // Well-known ones, for the documentation.
+  NormKind norm = NormKind::kRms;
+  NormPlacement norm_placement = NormPlacement::kPre;
+  bool embedding_norm = false;
+  bool parallel_residual = false;
+  bool qk_norm = false;
+  bool required_biases = false;
+  PositionEncoding positions = PositionEncoding::kRope;
+  RopeLayout rope_layout = RopeLayout::kHalves;
+  std::size_t unrotated_period = 0;  // Every so manyth layer has no rotation; 0: all have.
   Activation activation = Activation::kSilu;
+  bool gated = true;
+  ExpertUse experts = ExpertUse::kNever;
+  bool shared_expert = false;
+  bool renormalize_experts = false;
+  bool scaled_embedding = false;  // By the square root of the width.
+  // What files that do not say mean.
+  std::size_t sliding_window = 0;
+  std::size_t global_period =
+      0;                         // Every so manyth layer sees the whole past; 0: none with windows.
+  double local_freq_base = 0.0;  // Of layers with a window; 0: as in the others.
+  float attention_softcap = 0.0f;
+  float logit_softcap = 0.0f;
+  // The one size of the family, told by its layers, whose attention scale counts the width per head
+  // instead of the head's own size; 0: none.
+  std::size_t wide_scale_layers = 0;
 };
 
 std::span<const Architecture> architectures();
 // nullptr when there is no row of that name.
 const Architecture* find_architecture(std::string_view name);
+
+// The configuration as far as the name implies it.
+ModelConfig implied_config(const Architecture& row);
 
 }  // namespace hearth

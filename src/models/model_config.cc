@@ -2,67 +2,18 @@
 
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
-#include <limits>
 #include <optional>
 
 #include "models/architectures.h"
+#include "models/config_reader.h"
 
 namespace hearth {
 namespace {
 
-// Far above any model that exists; small enough that no product of two of them overflows.
-constexpr std::uint32_t kMaxDimension = 1u << 24;
 constexpr std::uint32_t kMaxLayers = 4096;
-
-// Look-ups below one architecture's prefix, with the key in every message.
-class ConfigReader {
- public:
-  ConfigReader(const ModelFile& file, std::string_view prefix) : file_(file), prefix_(prefix) {}
-
-  Result<std::optional<std::uint32_t>> optional_size(std::string_view key,
-                                                     std::uint32_t max) const {
-    const std::string name = full(key);
-    HEARTH_ASSIGN_OR_RETURN(auto value, file_.find_uint32(name));
-    if (value && (*value == 0 || *value > max)) {
-      return error(StatusCode::kDataLoss, "{} is {}; it must be 1 to {}", name, *value, max);
-    }
-    return value;
-  }
-
-  Result<std::size_t> size(std::string_view key, std::uint32_t max) const {
-    HEARTH_ASSIGN_OR_RETURN(auto value, optional_size(key, max));
-    if (!value) return error(StatusCode::kDataLoss, "metadata key '{}' is missing", full(key));
-    return std::size_t{*value};
-  }
-
-  // A finite number; `fallback` when absent.
-  Result<double> number(std::string_view key, double fallback) const {
-    const std::string name = full(key);
-    HEARTH_ASSIGN_OR_RETURN(auto value, file_.find_double(name));
-    if (value && !std::isfinite(*value)) {
-      return error(StatusCode::kDataLoss, "{} is not a finite number", name);
-    }
-    return value.value_or(fallback);
-  }
-
-  Result<double> positive_number(std::string_view key, double fallback) const {
-    HEARTH_ASSIGN_OR_RETURN(double value, number(key, fallback));
-    if (value <= 0.0)
-      return error(StatusCode::kDataLoss, "{} is {}; it must be above 0", full(key), value);
-    return value;
-  }
-
-  Result<std::optional<std::string_view>> text(std::string_view key) const {
-    return file_.find_text(full(key));
-  }
-
-  std::string full(std::string_view key) const { return fmt::format("{}.{}", prefix_, key); }
-
- private:
-  const ModelFile& file_;
-  std::string_view prefix_;
-};
 
 Status read_heads(const ConfigReader& reader, ModelConfig& config) {
   HEARTH_ASSIGN_OR_RETURN(config.heads.num_heads,
@@ -99,76 +50,9 @@ Status read_heads(const ConfigReader& reader, ModelConfig& config) {
   return {};
 }
 
-Status read_rope_scaling(const ConfigReader& reader, const ModelConfig& config, RopeConfig& rope) {
-  HEARTH_ASSIGN_OR_RETURN(auto kind, reader.text("rope.scaling.type"));
-  // Older files only have the linear factor, under its own name.
-  HEARTH_ASSIGN_OR_RETURN(const double linear, reader.positive_number("rope.scale_linear", 1.0));
-  HEARTH_ASSIGN_OR_RETURN(rope.factor, reader.positive_number("rope.scaling.factor", linear));
-  if (!kind) {
-    rope.scaling = rope.factor == 1.0 ? RopeScaling::kNone : RopeScaling::kLinear;
-    return {};
-  }
-  if (*kind == "none") {
-    rope.factor = 1.0;
-    return {};
-  }
-  if (*kind == "linear") {
-    rope.scaling = RopeScaling::kLinear;
-    return {};
-  }
-  if (*kind != "yarn") {
-    return make_status(
-        StatusCode::kUnimplemented,
-        "{} is '{}'; supported are none, linear and yarn (and Llama-3 scaling through "
-        "the tensor rope_freqs.weight)",
-        reader.full("rope.scaling.type"), *kind);
-  }
-  rope.scaling = RopeScaling::kYarn;
-  HEARTH_ASSIGN_OR_RETURN(auto original,
-                          reader.optional_size("rope.scaling.original_context_length",
-                                               std::numeric_limits<std::int32_t>::max()));
-  rope.original_context_len =
-      original ? *original
-               : static_cast<std::size_t>(static_cast<double>(config.context_len) / rope.factor);
-  HEARTH_ASSIGN_OR_RETURN(rope.yarn_ext_factor, reader.number("rope.scaling.yarn_ext_factor", 1.0));
-  HEARTH_ASSIGN_OR_RETURN(rope.yarn_attn_factor,
-                          reader.positive_number("rope.scaling.attn_factor", 1.0));
-  HEARTH_ASSIGN_OR_RETURN(rope.yarn_beta_fast,
-                          reader.positive_number("rope.scaling.yarn_beta_fast", 32.0));
-  HEARTH_ASSIGN_OR_RETURN(rope.yarn_beta_slow,
-                          reader.positive_number("rope.scaling.yarn_beta_slow", 1.0));
-  return {};
-}
-
-// Files whose weights lie otherwise than the architecture's name implies say so.
-Status read_rope_layout(const ConfigReader& reader, RopeConfig& rope) {
-  HEARTH_ASSIGN_OR_RETURN(const auto layout, reader.text("rope.layout"));
-  if (!layout) return {};
-  if (*layout != "halves" && *layout != "interleaved") {
-    return make_status(StatusCode::kDataLoss, "{} is '{}'; it must be halves or interleaved",
-                       reader.full("rope.layout"), *layout);
-  }
-  rope.layout = *layout == "halves" ? RopeLayout::kHalves : RopeLayout::kInterleaved;
-  return {};
-}
-
-Status read_rope(const ConfigReader& reader, ModelConfig& config) {
-  RopeConfig& rope = config.rope;
-  HEARTH_RETURN_IF_ERROR(read_rope_layout(reader, rope));
-  HEARTH_ASSIGN_OR_RETURN(auto rope_dim,
-                          reader.optional_size("rope.dimension_count", kMaxDimension));
-  rope.rope_dim = rope_dim.value_or(static_cast<std::uint32_t>(config.heads.head_dim));
-  if (rope.rope_dim > config.heads.head_dim || rope.rope_dim % 2 != 0) {
-    return make_status(StatusCode::kDataLoss,
-                       "{} is {}; it must be even and at most the head dimension {}",
-                       reader.full("rope.dimension_count"), rope.rope_dim, config.heads.head_dim);
-  }
-  HEARTH_ASSIGN_OR_RETURN(rope.freq_base, reader.positive_number("rope.freq_base", 10000.0));
-  return read_rope_scaling(reader, config, rope);
-}
-
 // The vocabulary is stated up to three times in a file; the embedding's rows count.
-Status read_vocab_size(const ModelFile& file, const ConfigReader& reader, ModelConfig& config) {
+Status read_vocab_size(const ConfigReader& reader, ModelConfig& config) {
+  const ModelFile& file = reader.file();
   const TensorView* embedding = file.find_tensor("token_embd.weight");
   if (embedding == nullptr || embedding->shape.rank != 2) {
     return make_status(StatusCode::kDataLoss, "tensor 'token_embd.weight' is {}",
@@ -196,12 +80,144 @@ Status read_vocab_size(const ModelFile& file, const ConfigReader& reader, ModelC
   return {};
 }
 
-Status refuse_unsupported(const ConfigReader& reader) {
-  HEARTH_ASSIGN_OR_RETURN(auto num_experts, reader.optional_size("expert_count", kMaxDimension));
-  if (num_experts) {
+// Which layers have a window: a period, of which the last layer sees everything, or a list.
+Result<std::vector<bool>> read_window_pattern(const ConfigReader& reader, const Architecture& row,
+                                              std::size_t num_layers) {
+  constexpr std::string_view kKey = "attention.sliding_window_pattern";
+  const MetadataValue* value = reader.find(kKey);
+  if (const auto* list = value != nullptr ? std::get_if<std::vector<bool>>(value) : nullptr) {
+    if (list->size() != num_layers) {
+      return error(StatusCode::kDataLoss, "{} has {} entries for {} layers", reader.full(kKey),
+                   list->size(), num_layers);
+    }
+    return *list;
+  }
+  HEARTH_ASSIGN_OR_RETURN(const std::size_t period,
+                          reader.size_or(kKey, kMaxDimension, row.global_period));
+  std::vector<bool> windowed(num_layers);
+  for (std::size_t i = 0; i < num_layers; ++i)
+    windowed[i] = period == 0 || (i + 1) % period != 0;
+  return windowed;
+}
+
+Status read_layers(const ConfigReader& reader, const Architecture& row, ModelConfig& config) {
+  HEARTH_ASSIGN_OR_RETURN(config.num_layers, reader.size("block_count", kMaxLayers));
+  HEARTH_ASSIGN_OR_RETURN(
+      const std::size_t window,
+      reader.size_or("attention.sliding_window", kMaxPositions, row.sliding_window));
+  HEARTH_ASSIGN_OR_RETURN(const auto windowed, read_window_pattern(reader, row, config.num_layers));
+  const bool local_rope = row.local_freq_base > 0.0 || reader.find("rope.freq_base_swa") != nullptr;
+  config.layers.resize(config.num_layers);
+  for (std::size_t i = 0; i < config.num_layers; ++i) {
+    LayerConfig& layer = config.layers[i];
+    const bool local = window > 0 && windowed[i];
+    if (local) layer.sliding_window = window;
+    if (local && local_rope) layer.rope = LayerRope::kLocal;
+    if (row.unrotated_period > 0 && (i + 1) % row.unrotated_period == 0)
+      layer.rope = LayerRope::kNone;
+    if (row.positions != PositionEncoding::kRope) layer.rope = LayerRope::kNone;
+  }
+  return {};
+}
+
+Status read_experts(const ConfigReader& reader, const Architecture& row, ModelConfig& config) {
+  ExpertConfig& experts = config.experts;
+  HEARTH_ASSIGN_OR_RETURN(experts.num_experts, reader.size_or("expert_count", kMaxDimension, 0));
+  if (row.experts == ExpertUse::kNever && experts.num_experts > 0) {
     return make_status(StatusCode::kUnimplemented,
-                       "mixture-of-experts models are not supported ({} is {})",
-                       reader.full("expert_count"), *num_experts);
+                       "mixtures of experts are not supported for {} ({} is {})", row.name,
+                       reader.full("expert_count"), experts.num_experts);
+  }
+  if (experts.num_experts == 0) {
+    if (row.experts != ExpertUse::kAlways) return {};
+    return make_status(StatusCode::kDataLoss, "metadata key '{}' is missing",
+                       reader.full("expert_count"));
+  }
+  HEARTH_ASSIGN_OR_RETURN(experts.num_used, reader.size("expert_used_count", kMaxDimension));
+  if (experts.num_used > experts.num_experts) {
+    return make_status(StatusCode::kDataLoss, "{} ({}) is more than {} ({})",
+                       reader.full("expert_used_count"), experts.num_used,
+                       reader.full("expert_count"), experts.num_experts);
+  }
+  HEARTH_ASSIGN_OR_RETURN(
+      experts.intermediate_size,
+      reader.size_or("expert_feed_forward_length", kMaxDimension, config.intermediate_size));
+  if (row.shared_expert) {
+    HEARTH_ASSIGN_OR_RETURN(experts.shared_intermediate_size,
+                            reader.size("expert_shared_feed_forward_length", kMaxDimension));
+  }
+  HEARTH_ASSIGN_OR_RETURN(experts.renormalize,
+                          reader.flag("expert_weights_norm", experts.renormalize));
+  HEARTH_ASSIGN_OR_RETURN(const double scale, reader.positive_number("expert_weights_scale", 1.0));
+  experts.weights_scale = static_cast<float>(scale);
+  return {};
+}
+
+Status read_scales(const ConfigReader& reader, const Architecture& row, ModelConfig& config) {
+  const std::string_view epsilon_key = config.norm == NormKind::kRms
+                                           ? "attention.layer_norm_rms_epsilon"
+                                           : "attention.layer_norm_epsilon";
+  HEARTH_ASSIGN_OR_RETURN(const double epsilon, reader.positive_number(epsilon_key, 1e-5));
+  config.norm_epsilon = static_cast<float>(epsilon);
+  const double scaled_width =
+      row.wide_scale_layers == config.num_layers
+          ? static_cast<double>(config.hidden_size) / static_cast<double>(config.heads.num_heads)
+          : static_cast<double>(config.heads.head_dim);
+  HEARTH_ASSIGN_OR_RETURN(const double scale,
+                          reader.positive_number("attention.scale", 1.0 / std::sqrt(scaled_width)));
+  config.attention_scale = static_cast<float>(scale);
+  HEARTH_ASSIGN_OR_RETURN(const double attention_cap,
+                          reader.number("attn_logit_softcapping", config.attention_softcap));
+  HEARTH_ASSIGN_OR_RETURN(const double logit_cap,
+                          reader.number("final_logit_softcapping", config.logit_softcap));
+  if (attention_cap < 0.0 || logit_cap < 0.0) {
+    return make_status(
+        StatusCode::kDataLoss, "{} is {}; it must not be below 0",
+        reader.full(attention_cap < 0.0 ? "attn_logit_softcapping" : "final_logit_softcapping"),
+        std::min(attention_cap, logit_cap));
+  }
+  config.attention_softcap = static_cast<float>(attention_cap);
+  config.logit_softcap = static_cast<float>(logit_cap);
+  if (row.scaled_embedding) {
+    config.embedding_scale = static_cast<float>(std::sqrt(static_cast<double>(config.hidden_size)));
+  }
+  return {};
+}
+
+// Keys that change the arithmetic in ways no row knows. A file that has them is another model than
+// the one we would compute.
+Status refuse_unsupported(const ConfigReader& reader) {
+  constexpr std::string_view kKeys[] = {"attention.clamp_kqv",
+                                        "attention.max_alibi_bias",
+                                        "attention.q_lora_rank",
+                                        "attention.kv_lora_rank",
+                                        "expert_group_count",
+                                        "expert_shared_count",
+                                        "embedding_scale",
+                                        "leading_dense_block_count",
+                                        "logit_scale",
+                                        "residual_scale",
+                                        "rope.dimension_sections",
+                                        "attention.temperature_scale",
+                                        "swin_norm",
+                                        "interleave_moe_layer_step"};
+  for (const std::string_view key : kKeys) {
+    if (reader.find(key) == nullptr) continue;
+    return make_status(StatusCode::kUnimplemented, "{} is not supported for this architecture",
+                       reader.full(key));
+  }
+  HEARTH_ASSIGN_OR_RETURN(const bool causal, reader.flag("attention.causal", true));
+  if (!causal) {
+    return make_status(StatusCode::kUnimplemented,
+                       "{} is false: a model that looks ahead cannot generate",
+                       reader.full("attention.causal"));
+  }
+  constexpr std::size_t kSoftmax = 1;
+  HEARTH_ASSIGN_OR_RETURN(const std::size_t gating,
+                          reader.size_or("expert_gating_func", kMaxDimension, kSoftmax));
+  if (gating > kSoftmax) {
+    return make_status(StatusCode::kUnimplemented, "{} is {}; only {} (softmax) is supported",
+                       reader.full("expert_gating_func"), gating, kSoftmax);
   }
   return {};
 }
@@ -219,6 +235,10 @@ Result<const Architecture*> architecture_of(const ModelFile& file) {
 
 }  // namespace
 
+bool ModelConfig::uses_rope(LayerRope kind) const {
+  return std::ranges::find(layers, kind, &LayerConfig::rope) != layers.end();
+}
+
 Result<ModelConfig> read_model_config(const ModelFile& file) {
   HEARTH_ASSIGN_OR_RETURN(const Architecture* row, architecture_of(file));
   if (file.tensors().empty()) {
@@ -226,35 +246,22 @@ Result<ModelConfig> read_model_config(const ModelFile& file) {
   }
   const ConfigReader reader(file, row->name);
 
-  ModelConfig config;
-  config.architecture = row->name;
-  config.activation = row->activation;
-  config.rope.layout = row->rope_layout;
+  ModelConfig config = implied_config(*row);
   HEARTH_ASSIGN_OR_RETURN(auto name, file.find_text("general.name"));
   config.name = name.value_or("");
   HEARTH_RETURN_IF_ERROR(refuse_unsupported(reader));
-  HEARTH_ASSIGN_OR_RETURN(config.num_layers, reader.size("block_count", kMaxLayers));
+  HEARTH_RETURN_IF_ERROR(read_layers(reader, *row, config));
   HEARTH_ASSIGN_OR_RETURN(config.hidden_size, reader.size("embedding_length", kMaxDimension));
   HEARTH_ASSIGN_OR_RETURN(config.intermediate_size,
                           reader.size("feed_forward_length", kMaxDimension));
-  HEARTH_ASSIGN_OR_RETURN(config.context_len,
-                          reader.size("context_length", std::numeric_limits<std::int32_t>::max()));
-  HEARTH_RETURN_IF_ERROR(read_vocab_size(file, reader, config));
+  HEARTH_ASSIGN_OR_RETURN(config.context_len, reader.size("context_length", kMaxPositions));
+  HEARTH_RETURN_IF_ERROR(read_vocab_size(reader, config));
   HEARTH_RETURN_IF_ERROR(read_heads(reader, config));
-  HEARTH_RETURN_IF_ERROR(read_rope(reader, config));
-
-  HEARTH_ASSIGN_OR_RETURN(const double epsilon,
-                          reader.positive_number("attention.layer_norm_rms_epsilon", 1e-5));
-  config.norm_epsilon = static_cast<float>(epsilon);
-  HEARTH_ASSIGN_OR_RETURN(
-      const double scale,
-      reader.positive_number("attention.scale",
-                             1.0 / std::sqrt(static_cast<double>(config.heads.head_dim))));
-  config.attention_scale = static_cast<float>(scale);
-  HEARTH_ASSIGN_OR_RETURN(
-      auto window,
-      reader.optional_size("attention.sliding_window", std::numeric_limits<std::int32_t>::max()));
-  config.sliding_window = window.value_or(0);
+  if (config.positions == PositionEncoding::kRope) {
+    HEARTH_RETURN_IF_ERROR(read_rope(reader, row->local_freq_base, config));
+  }
+  HEARTH_RETURN_IF_ERROR(read_scales(reader, *row, config));
+  HEARTH_RETURN_IF_ERROR(read_experts(reader, *row, config));
   return config;
 }
 
@@ -263,6 +270,18 @@ std::string supported_architectures() {
   for (const Architecture& row : architectures())
     names.push_back(row.name);
   return fmt::format("{}", fmt::join(names, ", "));
+}
+
+std::vector<float> alibi_slopes(std::size_t num_heads, float max_bias) {
+  const std::size_t whole = std::bit_floor(num_heads);
+  const double step = static_cast<double>(max_bias) / static_cast<double>(whole);
+  std::vector<float> slopes(num_heads);
+  for (std::size_t i = 0; i < num_heads; ++i) {
+    const double exponent =
+        i < whole ? static_cast<double>(i + 1) : static_cast<double>(2 * (i - whole) + 1) / 2.0;
+    slopes[i] = static_cast<float>(std::exp2(-step * exponent));
+  }
+  return slopes;
 }
 
 }  // namespace hearth

@@ -18,9 +18,10 @@ enum class RopeScaling : std::uint8_t {
   kNone,
   kLinear,  // Positions divided by `factor` (position interpolation, arXiv 2306.15595).
   kYarn,    // NTK by parts with attention temperature (arXiv 2309.00071).
+  kLong,    // Divisors per frequency, one set per length of context (LongRoPE, arXiv 2402.13753).
 };
 
-// Llama-3 scaling needs no kind of its own: its files carry one divisor per frequency.
+// Llama-3 scaling needs no kind of its own: it is one divisor per frequency.
 struct RopeConfig {
   RopeLayout layout = RopeLayout::kInterleaved;
   std::size_t rope_dim = 0;  // Rotated leading part of each head.
@@ -28,12 +29,57 @@ struct RopeConfig {
   RopeScaling scaling = RopeScaling::kNone;
   double factor = 1.0;                   // How many times the context was extended.
   std::size_t original_context_len = 0;  // What the model was trained on before that.
-  // YaRN: weight of extrapolation, multiplier of the attention temperature, and the numbers of
-  // rotations within the original context between which interpolation fades in.
+  // On cos and sin: LongRoPE's factor, or a multiplier of YaRN's temperature.
+  double attn_factor = 1.0;
+  // YaRN: weight of extrapolation, and the numbers of rotations within the original context between
+  // which interpolation fades in.
   double yarn_ext_factor = 1.0;
-  double yarn_attn_factor = 1.0;
   double yarn_beta_fast = 32.0;
   double yarn_beta_slow = 1.0;
+  std::vector<float> freq_factors;  // [rope_dim / 2] divisors of the frequencies; empty: none.
+  // LongRoPE: the divisors when the served context is longer than the original one. Which set is
+  // used is settled when memory is reserved, so that no answer depends on how long it has become.
+  std::vector<float> long_freq_factors;
+};
+
+enum class NormKind : std::uint8_t {
+  kRms,
+  kLayer,  // With the mean taken off and a bias.
+};
+
+// Where a layer's norms stand.
+enum class NormPlacement : std::uint8_t {
+  kPre,      // Before attention and before the feed-forward.
+  kPrePost,  // Also on what each of them adds to the residual stream.
+};
+
+enum class PositionEncoding : std::uint8_t {
+  kRope,     // As each layer's `rope` says.
+  kAlibi,    // A slope per head on the distance; no rotation.
+  kLearned,  // A vector per position added to the embedding; context_len of them.
+};
+
+enum class LayerRope : std::uint8_t {
+  kNone,    // No rotation in this layer.
+  kGlobal,  // ModelConfig::rope
+  kLocal,   // ModelConfig::local_rope
+};
+
+// What may differ from layer to layer.
+struct LayerConfig {
+  std::size_t sliding_window = 0;  // 0: attention over the whole past.
+  LayerRope rope = LayerRope::kGlobal;
+};
+
+// A mixture of experts in place of every layer's feed-forward.
+struct ExpertConfig {
+  std::size_t num_experts = 0;        // 0: none, the feed-forward is dense.
+  std::size_t num_used = 0;           // Per token.
+  std::size_t intermediate_size = 0;  // Of each expert.
+  std::size_t shared_intermediate_size =
+      0;                     // Of an expert that every token uses; 0: there is none.
+  bool renormalize = false;  // The weights of the used ones add up to 1.
+  float weights_scale = 1.0f;
 };
 
 struct ModelConfig {
@@ -41,18 +87,39 @@ struct ModelConfig {
   std::string name;          // general.name; may be empty.
   std::size_t num_layers = 0;
   std::size_t hidden_size = 0;
-  std::size_t intermediate_size = 0;
-  std::size_t vocab_size = 0;   // Rows of the token embedding.
-  std::size_t context_len = 0;  // Positions the model was made for.
-  HeadShape heads;
+  std::size_t intermediate_size = 0;  // Of dense feed-forwards.
+  std::size_t vocab_size = 0;         // Rows of the token embedding.
+  std::size_t context_len = 0;        // Positions the model was made for.
+  std::vector<LayerConfig> layers;    // [num_layers]
+
+  NormKind norm = NormKind::kRms;
   float norm_epsilon = 1e-5f;
+  NormPlacement norm_placement = NormPlacement::kPre;
+  bool embedding_norm = false;     // A norm right behind the embedding.
+  bool parallel_residual = false;  // Attention and feed-forward both read the layer's input.
+
+  HeadShape heads;
+  bool qk_norm = false;  // RMS norm of each head of Q and K, before rotation.
   float attention_scale = 1.0f;
-  std::size_t sliding_window = 0;  // 0: attention over the whole past.
-  Activation activation = Activation::kSilu;
+  float attention_softcap = 0.0f;  // Of attention scores; 0: none.
+  PositionEncoding positions = PositionEncoding::kRope;
   RopeConfig rope;
+  RopeConfig local_rope;         // Of layers with LayerRope::kLocal.
+  float alibi_max_bias = 8.0f;   // See alibi_slopes().
+  bool required_biases = false;  // Every projection of a layer has one; else each may have one.
+
+  Activation activation = Activation::kSilu;
+  bool gated = true;  // down(activation(gate x) * up x); else down(activation(up x)).
+  ExpertConfig experts;
+
+  float embedding_scale = 1.0f;
+  float residual_scale = 1.0f;  // Of what attention and feed-forward add.
+  float logit_scale = 1.0f;
+  float logit_softcap = 0.0f;  // After the scale; 0: none.
 
   std::size_t q_width() const { return heads.num_heads * heads.head_dim; }
   std::size_t kv_width() const { return heads.num_kv_heads * heads.head_dim; }
+  bool uses_rope(LayerRope rope) const;  // In any layer.
 };
 
 // Reads and cross-checks the configuration. kUnimplemented names an architecture or feature that
@@ -62,5 +129,9 @@ Result<ModelConfig> read_model_config(const ModelFile& file);
 
 // Names with a row in the architecture table, comma-separated, for messages.
 std::string supported_architectures();
+
+// ALiBi's slope per head (arXiv 2108.12409): a geometric sequence from 2^(-max_bias / n) for the
+// largest power of two n of heads, the heads beyond it from the sequence of 2n.
+std::vector<float> alibi_slopes(std::size_t num_heads, float max_bias);
 
 }  // namespace hearth

@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <span>
+
+#include "base/status.h"
 
 namespace hearth {
 namespace {
@@ -30,10 +33,11 @@ std::vector<double> yarn_extrapolation(const RopeConfig& config) {
 }
 
 std::vector<double> frequencies(const RopeConfig& config, std::span<const float> freq_factors) {
+  HEARTH_CHECK(freq_factors.empty() || freq_factors.size() == config.rope_dim / 2);
   std::vector<double> result(config.rope_dim / 2);
   std::vector<double> extrapolation(result.size(), 0.0);
   if (config.scaling == RopeScaling::kYarn) extrapolation = yarn_extrapolation(config);
-  const double interpolation = config.scaling == RopeScaling::kNone ? 1.0 : 1.0 / config.factor;
+  const double interpolation = 1.0 / config.factor;
   for (std::size_t i = 0; i < result.size(); ++i) {
     const double exponent = -2.0 * static_cast<double>(i) / static_cast<double>(config.rope_dim);
     double frequency = std::pow(config.freq_base, exponent);
@@ -44,17 +48,20 @@ std::vector<double> frequencies(const RopeConfig& config, std::span<const float>
 }
 
 double magnitude(const RopeConfig& config) {
+  if (config.scaling == RopeScaling::kLong) return config.attn_factor;
   if (config.scaling != RopeScaling::kYarn) return 1.0;
   const bool extended = config.factor > 1.0 && config.yarn_ext_factor != 0.0;
   const double temperature = extended ? 1.0 + 0.1 * std::log(config.factor) : 1.0;
-  return config.yarn_attn_factor * temperature;
+  return config.attn_factor * temperature;
 }
 
 }  // namespace
 
-std::vector<float> make_rope_table(const RopeConfig& config, std::span<const float> freq_factors,
-                                   std::size_t max_positions) {
-  const std::vector<double> frequency = frequencies(config, freq_factors);
+std::vector<float> make_rope_table(const RopeConfig& config, std::size_t max_positions) {
+  const bool extended =
+      config.scaling == RopeScaling::kLong && max_positions > config.original_context_len;
+  const std::vector<double> frequency =
+      frequencies(config, extended ? config.long_freq_factors : config.freq_factors);
   const double scale = magnitude(config);
   std::vector<float> table(max_positions * config.rope_dim);
   float* out = table.data();

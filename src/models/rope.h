@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <span>
 #include <vector>
 
 #include "models/model_config.h"
@@ -10,10 +9,8 @@
 namespace hearth {
 
 // cos and sin of every angle for positions [0, max_positions): [max_positions, rope_dim / 2, 2], as
-// RopeTable wants it. `freq_factors` are the per-frequency divisors of Llama-3 scaling ([rope_dim /
-// 2], or empty). Angles are formed in double precision. YaRN's attention temperature is a factor on
-// both cos and sin.
-std::vector<float> make_rope_table(const RopeConfig& config, std::span<const float> freq_factors,
-                                   std::size_t max_positions);
+// RopeTable wants it. Angles are formed in double precision. YaRN's attention temperature and
+// LongRoPE's factor are on both cos and sin.
+std::vector<float> make_rope_table(const RopeConfig& config, std::size_t max_positions);
 
 }  // namespace hearth

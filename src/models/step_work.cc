@@ -9,6 +9,7 @@ namespace {
 
 constexpr std::string_view kEmbedding = "token_embd.weight";
 constexpr std::string_view kOutput = "output.weight";
+constexpr std::string_view kPositions = "position_embd.weight";
 constexpr std::uint64_t kKvValueBytes = sizeof(std::uint16_t);
 
 // Positions that rows [first, first + count) of a sequence attend to, added up.
@@ -30,43 +31,51 @@ StepWork& StepWork::operator+=(const StepWork& other) {
   return *this;
 }
 
-void StepWorkCounter::Matrices::add(const TensorView& tensor) {
-  bytes += tensor.data.size();
+void StepWorkCounter::Matrices::add(const TensorView& tensor, std::uint64_t used,
+                                    std::uint64_t total) {
+  bytes += tensor.data.size() / total * used;
   (dtype_info(tensor.dtype).block_len > 1 ? quantized_parameters : float_parameters) +=
-      tensor.shape.num_elements();
+      tensor.shape.num_elements() / total * used;
 }
 
 StepWorkCounter::StepWorkCounter(const ModelFile& file, const ModelConfig& config)
-    : kv_row_values_(2 * config.num_layers * config.kv_width()),
-      attention_macs_(2 * config.num_layers * config.q_width()),
-      sliding_window_(config.sliding_window) {
+    : kv_row_values_(2 * config.kv_width()), attention_macs_(2 * config.q_width()) {
   const TensorView* output = file.find_tensor(kOutput);
   output_.add(output != nullptr ? *output : *file.find_tensor(kEmbedding));
   for (const TensorView& tensor : file.tensors()) {
-    // Of the embedding a step reads single rows; vectors are neither read nor multiplied much.
-    if (tensor.shape.rank < 2 || tensor.name == kEmbedding || tensor.name == kOutput) continue;
-    layers_.add(tensor);
+    // Of tables a step reads single rows; vectors are neither read nor multiplied much.
+    if (tensor.shape.rank < 2 || tensor.name == kEmbedding || tensor.name == kPositions) continue;
+    if (tensor.name == kOutput) continue;
+    if (tensor.shape.rank == 3) {
+      layers_.add(tensor, config.experts.num_used, config.experts.num_experts);
+    } else {
+      layers_.add(tensor);
+    }
+  }
+  for (const LayerConfig& layer : config.layers) {
+    auto known = std::ranges::find(windows_, layer.sliding_window, &WindowedLayers::window);
+    if (known == windows_.end()) known = windows_.insert(known, {layer.sliding_window, 0});
+    ++known->count;
   }
 }
 
 StepWork StepWorkCounter::count(const StepRows& rows) const {
   const std::uint64_t num_rows = rows.num_sequences * rows.rows_per_sequence;
   const std::uint64_t end = rows.first_position + rows.rows_per_sequence;
-  // The first row of a window looks furthest back.
-  const std::uint64_t kept =
-      sliding_window_ == 0
-          ? end
-          : std::min<std::uint64_t>(end, sliding_window_ - 1 + rows.rows_per_sequence);
   const std::uint64_t logits = rows.num_logit_rows;
   StepWork work;
   work.weight_bytes = layers_.bytes + (logits > 0 ? output_.bytes : 0);
-  work.kv_bytes = rows.num_sequences * kept * kv_row_values_ * kKvValueBytes;
   work.quantized_macs =
       layers_.quantized_parameters * num_rows + output_.quantized_parameters * logits;
-  work.float_macs =
-      layers_.float_parameters * num_rows + output_.float_parameters * logits +
-      attention_macs_ * rows.num_sequences *
-          attended_positions(rows.first_position, rows.rows_per_sequence, sliding_window_);
+  work.float_macs = layers_.float_parameters * num_rows + output_.float_parameters * logits;
+  for (const auto& [window, num_layers] : windows_) {
+    // The first row of a window looks furthest back.
+    const std::uint64_t kept =
+        window == 0 ? end : std::min<std::uint64_t>(end, window - 1 + rows.rows_per_sequence);
+    work.kv_bytes += num_layers * rows.num_sequences * kept * kv_row_values_ * kKvValueBytes;
+    work.float_macs += num_layers * attention_macs_ * rows.num_sequences *
+                       attended_positions(rows.first_position, rows.rows_per_sequence, window);
+  }
   return work;
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "formats/model_file.h"
 #include "models/model_config.h"
@@ -20,7 +21,8 @@ struct StepRows {
 
 // Of one step, or of several added up.
 struct StepWork {
-  std::uint64_t weight_bytes = 0;    // As in the file, each matrix once.
+  std::uint64_t weight_bytes = 0;    // As in the file, each matrix once; of a mixture's experts as
+                                     // many as one row uses.
   std::uint64_t kv_bytes = 0;        // Each sequence's attended positions once.
   std::uint64_t quantized_macs = 0;  // Multiply-adds with weights of a block format.
   std::uint64_t float_macs = 0;      // With weights of a float format, and those of attention.
@@ -44,14 +46,20 @@ class StepWorkCounter {
     std::uint64_t bytes = 0;
     std::uint64_t quantized_parameters = 0;
     std::uint64_t float_parameters = 0;
-    void add(const TensorView& tensor);
+    // The part `used / total` of a tensor.
+    void add(const TensorView& tensor, std::uint64_t used = 1, std::uint64_t total = 1);
+  };
+  // Layers that look equally far back; 0: at the whole past.
+  struct WindowedLayers {
+    std::size_t window = 0;
+    std::uint64_t count = 0;
   };
 
   Matrices layers_;               // Multiplied with every row.
   Matrices output_;               // Multiplied with the rows whose logits are wanted.
-  std::uint64_t kv_row_values_;   // Keys and values of one position, over all layers.
-  std::uint64_t attention_macs_;  // Per row and attended position, over all layers.
-  std::size_t sliding_window_;
+  std::uint64_t kv_row_values_;   // Keys and values of one position in a layer.
+  std::uint64_t attention_macs_;  // Per row and attended position in a layer.
+  std::vector<WindowedLayers> windows_;
 };
 
 }  // namespace hearth

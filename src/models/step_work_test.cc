@@ -17,7 +17,8 @@ StepWorkCounter counter_of(const test::TinyLlamaOptions& options, std::size_t wi
   const auto bytes = test::tiny_llama_bytes(options);
   const auto file = ModelFile::parse(bytes);
   auto config = read_model_config(*file);
-  config->sliding_window = window;
+  for (LayerConfig& layer : config->layers)
+    layer.sliding_window = window;
   return {*file, *config};
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <initializer_list>
 #include <span>
 
 #include "tensor/quantize.h"
@@ -12,18 +13,10 @@ namespace {
 
 constexpr std::size_t kMaxProblemsShown = 8;
 
-Shape make_shape(std::size_t rows, std::size_t cols) {
+Shape make_shape(std::initializer_list<std::size_t> dims) {
   Shape shape;
-  shape.rank = 2;
-  shape.dims[0] = rows;
-  shape.dims[1] = cols;
-  return shape;
-}
-
-Shape make_shape(std::size_t length) {
-  Shape shape;
-  shape.rank = 1;
-  shape.dims[0] = length;
+  for (const std::size_t dim : dims)
+    shape.dims[shape.rank++] = dim;
   return shape;
 }
 
@@ -50,13 +43,21 @@ const TensorView* WeightBinder::find(std::string_view name, const Shape& expecte
   return tensor;
 }
 
-void WeightBinder::matrix(std::string_view name, const MatrixSpec& spec,
-                          std::unique_ptr<WeightMatrix>& target) {
-  const TensorView* tensor =
-      find(name, make_shape(spec.out_features, spec.in_features), spec.presence);
-  if (tensor == nullptr) return;
-  auto weight = spec.use == MatrixUse::kTable ? device_.prepare_table(*tensor)
-                                              : device_.prepare_weight(*tensor);
+std::size_t WeightBinder::num_rows(std::string_view name) const {
+  const TensorView* tensor = file_.find_tensor(name);
+  return tensor == nullptr || tensor->shape.rank != 2 ? 0 : tensor->shape.dims[0];
+}
+
+void WeightBinder::bind(const TensorView& tensor, Rows rows, MatrixUse use,
+                        std::unique_ptr<WeightMatrix>& target) {
+  const std::size_t row_bytes = tensor.data.size() / tensor.shape.num_rows();
+  const TensorView part = {
+      .name = tensor.name,
+      .dtype = tensor.dtype,
+      .shape = make_shape({rows.count, tensor.shape.row_len()}),
+      .data = tensor.data.subspan(rows.first * row_bytes, rows.count * row_bytes)};
+  auto weight =
+      use == MatrixUse::kTable ? device_.prepare_table(part) : device_.prepare_weight(part);
   if (!weight) {
     unimplemented_ |= weight.error().code() == StatusCode::kUnimplemented;
     problems_.push_back(weight.error().message());
@@ -64,16 +65,69 @@ void WeightBinder::matrix(std::string_view name, const MatrixSpec& spec,
   }
   target = *std::move(weight);
   if (target->extra_bytes() == 0) return;
-  weight_bytes_ += target->extra_bytes() - tensor->data.size();
-  file_.release(*tensor);
+  weight_bytes_ += target->extra_bytes() - part.data.size();
+  file_.release(part);
+}
+
+void WeightBinder::matrix(std::string_view name, const MatrixSpec& spec,
+                          std::unique_ptr<WeightMatrix>& target) {
+  const TensorView* tensor =
+      find(name, make_shape({spec.out_features, spec.in_features}), spec.presence);
+  if (tensor != nullptr) bind(*tensor, {0, spec.out_features}, spec.use, target);
+}
+
+void WeightBinder::row(std::string_view name, std::size_t length,
+                       std::unique_ptr<WeightMatrix>& target) {
+  const TensorView* tensor = find(name, make_shape({length}), Presence::kRequired);
+  if (tensor != nullptr) bind(*tensor, {0, 1}, MatrixUse::kLinear, target);
+}
+
+void WeightBinder::fused_matrices(std::string_view name, std::size_t in_features,
+                                  std::span<const MatrixPart> parts) {
+  std::size_t total = 0;
+  for (const MatrixPart& part : parts)
+    total += part.out_features;
+  const TensorView* tensor = find(name, make_shape({total, in_features}), Presence::kRequired);
+  if (tensor == nullptr) return;
+  Rows rows;
+  for (const MatrixPart& part : parts) {
+    rows.count = part.out_features;
+    bind(*tensor, rows, MatrixUse::kLinear, *part.target);
+    rows.first += rows.count;
+  }
+}
+
+void WeightBinder::stacked_matrices(std::string_view name, const MatrixSpec& spec,
+                                    std::span<std::unique_ptr<WeightMatrix>> targets) {
+  const TensorView* tensor = find(
+      name, make_shape({targets.size(), spec.out_features, spec.in_features}), Presence::kRequired);
+  if (tensor == nullptr) return;
+  for (std::size_t i = 0; i < targets.size(); ++i)
+    bind(*tensor, {i * spec.out_features, spec.out_features}, spec.use, targets[i]);
 }
 
 void WeightBinder::vector(std::string_view name, std::size_t length, Presence presence,
                           std::vector<float>& target) {
-  const TensorView* tensor = find(name, make_shape(length), presence);
+  const TensorView* tensor = find(name, make_shape({length}), presence);
   if (tensor == nullptr) return;
   target.resize(length);
   dequantize_row(tensor->dtype, tensor->data, target);
+}
+
+void WeightBinder::fused_vectors(std::string_view name, Presence presence,
+                                 std::span<const VectorPart> parts) {
+  std::size_t total = 0;
+  for (const VectorPart& part : parts)
+    total += part.length;
+  std::vector<float> values;
+  vector(name, total, presence, values);
+  if (values.empty()) return;
+  auto begin = values.begin();
+  for (const VectorPart& part : parts) {
+    const auto end = begin + static_cast<std::ptrdiff_t>(part.length);
+    part.target->assign(begin, end);
+    begin = end;
+  }
 }
 
 Status WeightBinder::finish() const {

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -27,6 +28,18 @@ struct MatrixSpec {
   MatrixUse use = MatrixUse::kLinear;
 };
 
+// One of several matrices that lie one below the other in a tensor.
+struct MatrixPart {
+  std::size_t out_features = 0;
+  std::unique_ptr<WeightMatrix>* target = nullptr;
+};
+
+// The same of a vector.
+struct VectorPart {
+  std::size_t length = 0;
+  std::vector<float>* target = nullptr;
+};
+
 // Borrows the file and the device. Not thread-safe.
 class WeightBinder {
  public:
@@ -34,10 +47,23 @@ class WeightBinder {
 
   // Binds a matrix [out_features, in_features]. Stays nullptr when an optional one is absent.
   void matrix(std::string_view name, const MatrixSpec& spec, std::unique_ptr<WeightMatrix>& target);
+  // Binds a required vector [length] as a matrix of one row.
+  void row(std::string_view name, std::size_t length, std::unique_ptr<WeightMatrix>& target);
+  // Binds the matrices of a required tensor [sum of out_features, in_features], without a copy
+  // beyond what the device makes of each.
+  void fused_matrices(std::string_view name, std::size_t in_features,
+                      std::span<const MatrixPart> parts);
+  // Binds the matrices of a required tensor [targets.size(), out_features, in_features].
+  void stacked_matrices(std::string_view name, const MatrixSpec& spec,
+                        std::span<std::unique_ptr<WeightMatrix>> targets);
   // Binds a vector [length], dequantized to float32. Stays empty when an optional one is absent.
   void vector(std::string_view name, std::size_t length, Presence presence,
               std::vector<float>& target);
+  // Binds the parts of a vector [sum of lengths].
+  void fused_vectors(std::string_view name, Presence presence, std::span<const VectorPart> parts);
   bool has(std::string_view name) const { return file_.find_tensor(name) != nullptr; }
+  // Rows of a matrix; 0 when it is absent.
+  std::size_t num_rows(std::string_view name) const;
   // Declares a tensor that files carry and this model knowingly does not need.
   void ignore(std::string_view name) { known_.emplace(name); }
 
@@ -51,7 +77,15 @@ class WeightBinder {
   std::size_t num_parameters() const { return num_parameters_; }
 
  private:
+  // Rows [first, first + count) of a tensor.
+  struct Rows {
+    std::size_t first = 0;
+    std::size_t count = 0;
+  };
+
   const TensorView* find(std::string_view name, const Shape& expected, Presence presence);
+  void bind(const TensorView& tensor, Rows rows, MatrixUse use,
+            std::unique_ptr<WeightMatrix>& target);
 
   const ModelFile& file_;
   Device& device_;

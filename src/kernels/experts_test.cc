@@ -1,0 +1,101 @@
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "kernels/kernel_test_util.h"
+
+namespace hearth {
+namespace {
+
+struct Chosen {
+  std::vector<std::int32_t> experts;
+  Floats weights;
+};
+
+Chosen choose(Floats logits, std::size_t rows, const ExpertRouting& routing) {
+  Chosen chosen{std::vector<std::int32_t>(rows * routing.num_used),
+                Floats(rows * routing.num_used)};
+  make_device("auto", 2)->choose_experts(const_view(logits, rows), routing,
+                                         {chosen.experts.data(), chosen.weights.data()});
+  return chosen;
+}
+
+TEST(ExpertsTest, TheLikeliestComeFirstWithTheirShareOfTheSoftmax) {
+  const Chosen chosen = choose({0.0f, 2.0f, -1.0f, 1.0f}, 1, {.num_used = 2});
+  EXPECT_EQ(chosen.experts, (std::vector<std::int32_t>{1, 3}));
+  const double sum = std::exp(0.0) + std::exp(2.0) + std::exp(-1.0) + std::exp(1.0);
+  EXPECT_NEAR(chosen.weights[0], std::exp(2.0) / sum, 1e-6);
+  EXPECT_NEAR(chosen.weights[1], std::exp(1.0) / sum, 1e-6);
+}
+
+TEST(ExpertsTest, RenormalizedWeightsAddUpToTheScale) {
+  const Chosen chosen =
+      choose({0.0f, 2.0f, -1.0f, 1.0f}, 1, {.num_used = 2, .renormalize = true, .scale = 2.5f});
+  EXPECT_NEAR(chosen.weights[0] / chosen.weights[1], std::exp(1.0), 1e-5);
+  EXPECT_NEAR(chosen.weights[0] + chosen.weights[1], 2.5, 1e-6);
+}
+
+TEST(ExpertsTest, OneRenormalizedExpertCountsExactlyOnce) {
+  const Chosen chosen = choose({-3.0f, 0.3f, 0.1f}, 1, {.num_used = 1, .renormalize = true});
+  EXPECT_EQ(chosen.experts.front(), 1);
+  EXPECT_EQ(chosen.weights.front(), 1.0f);
+}
+
+TEST(ExpertsTest, OfEqualOnesTheFirstIsChosen) {
+  const Chosen chosen = choose({1.0f, 1.0f, 1.0f, 1.0f}, 1, {.num_used = 3});
+  EXPECT_EQ(chosen.experts, (std::vector<std::int32_t>{0, 1, 2}));
+}
+
+TEST(ExpertsTest, NanChoosesDistinctExpertsAndStaysNan) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const Chosen chosen = choose({nan, 1.0f, nan, 2.0f}, 1, {.num_used = 4});
+  std::vector<std::int32_t> sorted = chosen.experts;
+  std::ranges::sort(sorted);
+  EXPECT_EQ(sorted, (std::vector<std::int32_t>{0, 1, 2, 3}));
+  EXPECT_TRUE(std::ranges::all_of(chosen.weights, [](float w) { return std::isnan(w); }));
+}
+
+TEST(ExpertsTest, ARowsChoiceDoesNotDependOnTheOthers) {
+  constexpr std::size_t kRows = 300;
+  constexpr std::size_t kExperts = 7;
+  const ExpertRouting routing = {.num_used = 3};
+  const Floats logits = random_floats(kRows * kExperts, 1);
+  const Chosen all = choose(logits, kRows, routing);
+  for (std::size_t row = 0; row < kRows; row += 37) {
+    const auto begin = logits.begin() + static_cast<std::ptrdiff_t>(row * kExperts);
+    const Chosen alone = choose(Floats(begin, begin + kExperts), 1, routing);
+    for (std::size_t i = 0; i < routing.num_used; ++i) {
+      EXPECT_EQ(alone.experts[i], all.experts[row * routing.num_used + i]);
+      EXPECT_EQ(alone.weights[i], all.weights[row * routing.num_used + i]);
+    }
+  }
+}
+
+TEST(ExpertsTest, RowsAreGatheredAndAddedUpInTheirOrder) {
+  const Floats input = {1, 2, 3, 10, 20, 30, 100, 200, 300};
+  const auto device = make_device("auto");
+  Floats gathered(6);
+  const std::vector<std::int32_t> rows = {2, 0};
+  device->gather_rows(const_view(input, 3), rows, view(gathered, 2));
+  EXPECT_EQ(gathered, (Floats{100, 200, 300, 1, 2, 3}));
+
+  const std::vector<std::int32_t> terms = {0, 1, 2, 2};
+  const Floats weights = {0.5f, 2.0f, 1.0f, -1.0f};
+  Floats out = {1, 1, 1, 5, 5, 5};
+  device->add_weighted_rows(const_view(input, 3), {2, terms.data(), weights.data()}, view(out, 2));
+  EXPECT_EQ(out, (Floats{21.5f, 42, 62.5f, 5, 5, 5}));
+}
+
+TEST(ExpertsTest, SigmoidIsItsDefinition) {
+  Floats x = {0.0f, 3.0f, -3.0f, 200.0f, -200.0f};
+  const Floats before = x;
+  make_device("auto")->sigmoid(view(x, 1));
+  for (std::size_t i = 0; i < x.size(); ++i)
+    EXPECT_NEAR(x[i], 1.0 / (1.0 + std::exp(-double{before[i]})), 1e-6);
+}
+
+}  // namespace
+}  // namespace hearth

@@ -1,0 +1,75 @@
+// The weights of a decoder, as its configuration declares them. Differences in how files store them
+// (fused projections, shared norms, scales that a norm can take in) end here.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "models/model_config.h"
+#include "models/weights.h"
+
+namespace hearth {
+
+struct LinearWeights {
+  std::unique_ptr<WeightMatrix> weight;
+  std::vector<float> bias;  // Empty: none.
+
+  LinearOutput into(MatrixView out, bool accumulate = false) const {
+    return {weight.get(), bias.empty() ? nullptr : bias.data(), out, accumulate};
+  }
+};
+
+// Empty: there is no such norm.
+struct Norm {
+  std::vector<float> gain;
+  std::vector<float> bias;  // Empty: RMS norm.
+
+  NormWeights view(float epsilon) const {
+    return {gain.data(), bias.empty() ? nullptr : bias.data(), epsilon};
+  }
+};
+
+// Of size n = intermediate_size, or an expert's.
+struct FeedForward {
+  LinearWeights gate_proj;  // [n, hidden_size]; null when not gated.
+  LinearWeights up_proj;    // [n, hidden_size]
+  LinearWeights down_proj;  // [hidden_size, n]
+};
+
+struct ExpertMixture {
+  LinearWeights router;              // [num_experts, hidden_size]
+  std::vector<FeedForward> experts;  // [num_experts]
+  LinearWeights shared_gate;         // [1, hidden_size]; null: no shared expert.
+  FeedForward shared;
+};
+
+struct DecoderLayer {
+  Norm attention_norm;          // [hidden_size]
+  LinearWeights q_proj;         // [num_heads * head_dim, hidden_size]
+  LinearWeights k_proj;         // [num_kv_heads * head_dim, hidden_size]
+  LinearWeights v_proj;         // [num_kv_heads * head_dim, hidden_size]
+  Norm q_norm;                  // [head_dim]
+  Norm k_norm;                  // [head_dim]
+  LinearWeights o_proj;         // [hidden_size, num_heads * head_dim]
+  Norm attention_post_norm;     // [hidden_size]
+  Norm feed_forward_norm;       // [hidden_size]
+  FeedForward feed_forward;     // Without experts.
+  ExpertMixture mixture;        // With experts.
+  Norm feed_forward_post_norm;  // [hidden_size]
+};
+
+struct DecoderWeights {
+  std::unique_ptr<WeightMatrix> token_embedding;     // [vocab_size, hidden_size]
+  std::unique_ptr<WeightMatrix> position_embedding;  // [context_len, hidden_size]; null: none.
+  Norm embedding_norm;                               // [hidden_size]
+  std::vector<DecoderLayer> layers;
+  Norm output_norm;                      // [hidden_size]; with the logits' scale.
+  std::unique_ptr<WeightMatrix> output;  // [vocab_size, hidden_size]; nullptr: tied.
+
+  const WeightMatrix& output_or_tied() const { return output ? *output : *token_embedding; }
+};
+
+// Declares and binds all of them; the binder remembers what is wrong.
+DecoderWeights bind_decoder(const ModelConfig& config, WeightBinder& binder);
+
+}  // namespace hearth
