@@ -19,6 +19,7 @@ struct Avx512 {
   static constexpr std::size_t kScoreBlocks = 2;
   static constexpr std::size_t kValueRegisters = 4;
   static constexpr int kFloatAccumulators = 24;
+  static constexpr int kFloatRows = 6;
 
   static __mmask16 first(std::size_t n) { return static_cast<__mmask16>((1U << n) - 1U); }
 
@@ -75,6 +76,15 @@ struct Avx512 {
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+  }
+  static void reduce_four(F a, F b, F c, F d, float* sums) {
+    // Halves side by side, then quarters: each 128-bit lane ends up with four partial sums of one.
+    const F ab = add(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xee));
+    const F cd = add(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xee));
+    const F four = add(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xdd));
+    const F two = add(four, _mm512_permute_ps(four, 0x4e));
+    const F one = add(two, _mm512_permute_ps(two, 0xb1));
+    _mm_storeu_ps(sums, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, one)));
   }
   static float reduce_max(F x) { return _mm512_reduce_max_ps(x); }
 

@@ -21,6 +21,7 @@ struct Avx2 {
   static constexpr std::size_t kScoreBlocks = 1;
   static constexpr std::size_t kValueRegisters = 2;
   static constexpr int kFloatAccumulators = 12;
+  static constexpr int kFloatRows = 3;
 
   static F set1(float x) { return _mm256_set1_ps(x); }
   static F load(const float* p) { return _mm256_loadu_ps(p); }
@@ -75,6 +76,16 @@ struct Avx2 {
     const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
     return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+  }
+  static void reduce_four(F a, F b, F c, F d, float* sums) {
+    // Halves side by side: each 128-bit lane has four partial sums of one.
+    const F ab = add(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+    const F cd = add(_mm256_permute2f128_ps(c, d, 0x20), _mm256_permute2f128_ps(c, d, 0x31));
+    const F two = add(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xee));
+    const F one = add(_mm256_shuffle_ps(two, two, 0x88), _mm256_shuffle_ps(two, two, 0xdd));
+    // Lanes a c a c | b d b d.
+    _mm_storeu_ps(sums,
+                  _mm_unpacklo_ps(_mm256_castps256_ps128(one), _mm256_extractf128_ps(one, 1)));
   }
   static float reduce_max(F x) {
     const __m128 four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));

@@ -8,7 +8,8 @@
 //   float and integer operations named as used here; *_partial forms touch only the first n lanes
 //   dot<kBits, kQuads>    I = sum over kQuads of (unsigned weights x signed inputs) + an initial I
 //   kDotIsSigned8         8-bit dot products take the zero point of 128 off the weights themselves
-//   kScoreBlocks, kValueRegisters, kFloatAccumulators
+//   reduce_four           four times reduce, the same sums to four adjacent floats
+//   kScoreBlocks, kValueRegisters, kFloatAccumulators, kFloatRows
 //                         register tile shapes
 #pragma once
 
@@ -231,123 +232,117 @@ typename V::F load_weights_partial(const std::uint8_t* row, std::size_t k, std::
   }
 }
 
-// Inputs taken at a time: a few rows' share stays in the first-level cache while the columns pass.
-inline constexpr std::size_t kFloatBlockLen = 512;
+template <FloatFormat kFormat>
+inline constexpr std::size_t kWeightBytes = kFormat == FloatFormat::kF32 ? 4 : 2;
 
-// That share, and the kVirtualLanes running sums of every output element.
-template <int kRows>
-struct alignas(kCacheLineBytes) FloatBlock {
-  float inputs[kFloatBlockLen / kVirtualLanes][kRows][kVirtualLanes];
-  float sums[kPanelColumns][kRows][kVirtualLanes];
+// The sums of kColumns x kRows output elements, every element's kVirtualLanes chains in registers.
+template <class V, int kColumns, int kRows>
+struct FloatTile {
+  typename V::F acc[kRows][kColumns][kRegs<V>];
 };
 
-// Inputs [k.begin, k.end), the last round filled up with zeros.
-template <class V, int kRows>
-void load_float_inputs(const FloatProduct& p, std::size_t row, Range k, FloatBlock<kRows>& block) {
-  for (std::size_t r = 0; r < kRows; ++r) {
-    const float* input = p.input + (row + r) * p.input_stride;
-    for (std::size_t at = k.begin; at < k.end; at += kVirtualLanes) {
-      float* lanes = block.inputs[(at - k.begin) / kVirtualLanes][r];
-      for (std::size_t part = 0; part < kRegs<V>; ++part) {
-        const std::size_t len = lanes_below<V>(k.end - at, part);
-        V::store(lanes + part * V::kLanes, load_lanes<V>(input + at + part * V::kLanes, len));
-      }
-    }
-  }
-}
-
-// Adds the block's inputs, which are [k.begin, k.end) of the row, to kColumns x kRows output
-// elements.
 template <class V, FloatFormat kFormat, int kColumns, int kRows>
-void multiply_float_tile(const FloatProduct& p, std::size_t column, Range k,
-                         FloatBlock<kRows>& block) {
+void sum_float_products(const FloatProduct& p, std::size_t column, std::size_t row,
+                        FloatTile<V, kColumns, kRows>& tile) {
   using F = typename V::F;
   const auto* weights =
       static_cast<const std::uint8_t*>(p.weights) + column * p.weight_stride_bytes;
-  F acc[kColumns][kRows][kRegs<V>];
-  const auto for_each_sum = [&](auto action) {
-    for (std::size_t c = 0; c < kColumns; ++c) {
-      for (std::size_t r = 0; r < kRows; ++r) {
-        for (std::size_t part = 0; part < kRegs<V>; ++part) {
-          action(acc[c][r][part], block.sums[column + c][r] + part * V::kLanes);
-        }
-      }
-    }
-  };
-  const auto step = [&](std::size_t at, auto load_w) {
-    const auto& inputs = block.inputs[(at - k.begin) / kVirtualLanes];
+  const float* input = p.input + row * p.input_stride;
+  const auto step = [&](auto load_w, auto load_x) {
     for (std::size_t part = 0; part < kRegs<V>; ++part) {
       F w[kColumns];
-      for (std::size_t c = 0; c < kColumns; ++c) {
+      for (std::size_t c = 0; c < kColumns; ++c)
         w[c] = load_w(weights + c * p.weight_stride_bytes, part);
-      }
       for (std::size_t r = 0; r < kRows; ++r) {
-        const F x = V::load(inputs[r] + part * V::kLanes);
-        for (std::size_t c = 0; c < kColumns; ++c) {
-          acc[c][r][part] = V::fma(w[c], x, acc[c][r][part]);
-        }
+        const F x = load_x(input + r * p.input_stride, part);
+        for (std::size_t c = 0; c < kColumns; ++c)
+          tile.acc[r][c][part] = V::fma(w[c], x, tile.acc[r][c][part]);
       }
     }
   };
-  for_each_sum([](F& sum, const float* lanes) { sum = V::load(lanes); });
-  std::size_t at = k.begin;
-  for (; at + kVirtualLanes <= k.end; at += kVirtualLanes) {
-    step(at, [at](const std::uint8_t* w, std::size_t part) {
-      return load_weights<V, kFormat>(w, at + part * V::kLanes);
-    });
+  for (auto& columns : tile.acc) {
+    for (auto& lanes : columns) {
+      for (F& part : lanes)
+        part = V::set1(0.0f);
+    }
   }
-  if (at < k.end) {
-    step(at, [at, k](const std::uint8_t* w, std::size_t part) {
-      return load_weights_partial<V, kFormat>(w, at + part * V::kLanes,
-                                              lanes_below<V>(k.end - at, part));
-    });
+  std::size_t k = 0;
+  for (; k + kVirtualLanes <= p.in_features; k += kVirtualLanes) {
+    if (row == 0 && k * kWeightBytes<kFormat> % kCacheLineBytes == 0) {
+      for (std::size_t c = 0; c < kColumns; ++c) {
+        prefetch_ahead(weights + c * p.weight_stride_bytes + k * kWeightBytes<kFormat>,
+                       kCacheLineBytes);
+      }
+    }
+    step([k](const std::uint8_t* w, std::size_t part) {
+           return load_weights<V, kFormat>(w, k + part * V::kLanes);
+         },
+         [k](const float* x, std::size_t part) { return V::load(x + k + part * V::kLanes); });
   }
-  for_each_sum([](const F& sum, float* lanes) { V::store(lanes, sum); });
+  if (k < p.in_features) {
+    const std::size_t rest = p.in_features - k;
+    step([k, rest](const std::uint8_t* w, std::size_t part) {
+           return load_weights_partial<V, kFormat>(w, k + part * V::kLanes,
+                                                   lanes_below<V>(rest, part));
+         },
+         [k, rest](const float* x, std::size_t part) {
+           return V::load_partial(x + k + part * V::kLanes, lanes_below<V>(rest, part));
+         });
+  }
+}
+
+template <class V, FloatFormat kFormat, int kColumns, int kRows>
+void multiply_float_tile(const FloatProduct& p, std::size_t column, std::size_t row) {
+  using F = typename V::F;
+  constexpr std::size_t kSums = static_cast<std::size_t>(kColumns) * kRows;
+  FloatTile<V, kColumns, kRows> tile;
+  sum_float_products<V, kFormat, kColumns, kRows>(p, column, row, tile);
+  F lanes[kSums];  // The two halves of a sum's chains are added first: see reduce_lanes.
+  for (std::size_t i = 0; i < kSums; ++i) {
+    const auto& parts = tile.acc[i / kColumns][i % kColumns];
+    if constexpr (kRegs<V> == 1) {
+      lanes[i] = parts[0];
+    } else {
+      lanes[i] = V::add(parts[0], parts[1]);
+    }
+  }
+  float sums[kSums];
+  std::size_t i = 0;
+  for (; i + 4 <= kSums; i += 4)
+    V::reduce_four(lanes[i], lanes[i + 1], lanes[i + 2], lanes[i + 3], sums + i);
+  for (; i < kSums; ++i)
+    sums[i] = V::reduce(lanes[i]);
+  for (i = 0; i < kSums; ++i)
+    p.out[(row + i / kColumns) * kPanelColumns + column + i % kColumns] = sums[i];
 }
 
 template <class V, FloatFormat kFormat, int kRows>
 void multiply_float_rows(const FloatProduct& p, std::size_t row) {
   constexpr int kFitting = V::kFloatAccumulators / (kRows * kRegs<V>);
   constexpr int kColumns = kFitting >= 4 ? 4 : kFitting >= 2 ? 2 : 1;
-  FloatBlock<kRows> block;
-  for (auto& column_sums : block.sums) {
-    for (auto& lanes : column_sums) {
-      for (float& sum : lanes)
-        sum = 0.0f;
-    }
-  }
-  for (Range k = {0, 0}; k.begin < p.in_features; k.begin = k.end) {
-    k.end = k.begin + kFloatBlockLen < p.in_features ? k.begin + kFloatBlockLen : p.in_features;
-    load_float_inputs<V, kRows>(p, row, k, block);
-    std::size_t column = 0;
-    for (; column + kColumns <= p.num_columns; column += kColumns) {
-      multiply_float_tile<V, kFormat, kColumns, kRows>(p, column, k, block);
-    }
-    for (; column < p.num_columns; ++column) {
-      multiply_float_tile<V, kFormat, 1, kRows>(p, column, k, block);
-    }
-  }
-  for (std::size_t column = 0; column < p.num_columns; ++column) {
-    for (std::size_t r = 0; r < kRows; ++r) {
-      typename V::F lanes[kRegs<V>];
-      for (std::size_t part = 0; part < kRegs<V>; ++part) {
-        lanes[part] = V::load(block.sums[column][r] + part * V::kLanes);
-      }
-      p.out[(row + r) * kPanelColumns + column] = reduce_lanes<V>(lanes);
-    }
-  }
+  std::size_t column = 0;
+  for (; column + kColumns <= p.num_columns; column += kColumns)
+    multiply_float_tile<V, kFormat, kColumns, kRows>(p, column, row);
+  for (; column < p.num_columns; ++column)
+    multiply_float_tile<V, kFormat, 1, kRows>(p, column, row);
 }
 
 template <class V, FloatFormat kFormat>
 void multiply_float(const FloatProduct& p) {
-  constexpr std::size_t kManyRows = 6;
+  constexpr std::size_t kMost = V::kFloatRows;
   std::size_t row = 0;
-  for (; row + kManyRows <= p.num_rows; row += kManyRows) {
-    multiply_float_rows<V, kFormat, kManyRows>(p, row);
+  std::size_t left = p.num_rows;
+  for (; left >= kMost; left -= kMost, row += kMost) {
+    if (kMost == 6 && left == 8) break;  // Two tiles of four beat one of six and one of two.
+    multiply_float_rows<V, kFormat, V::kFloatRows>(p, row);
   }
-  for (; row + 2 <= p.num_rows; row += 2)
+  if constexpr (kMost > 4) {
+    for (; left >= 4; left -= 4, row += 4)
+      multiply_float_rows<V, kFormat, 4>(p, row);
+  }
+  for (; left >= 2; left -= 2, row += 2)
     multiply_float_rows<V, kFormat, 2>(p, row);
-  if (row < p.num_rows) multiply_float_rows<V, kFormat, 1>(p, row);
+  if (left > 0) multiply_float_rows<V, kFormat, 1>(p, row);
 }
 
 // ---- Quantization of activations

@@ -28,6 +28,7 @@ struct Neon {
   static constexpr std::size_t kScoreBlocks = 1;
   static constexpr std::size_t kValueRegisters = 2;
   static constexpr int kFloatAccumulators = 12;
+  static constexpr int kFloatRows = 3;
 
   static F set1(float x) { return {vdupq_n_f32(x), vdupq_n_f32(x)}; }
   static F load(const float* p) { return {vld1q_f32(p), vld1q_f32(p + 4)}; }
@@ -116,6 +117,14 @@ struct Neon {
     const float32x4_t four = vaddq_f32(x.lo, x.hi);
     const float32x2_t two = vadd_f32(vget_low_f32(four), vget_high_f32(four));
     return vget_lane_f32(two, 0) + vget_lane_f32(two, 1);
+  }
+  static void reduce_four(F a, F b, F c, F d, float* sums) {
+    const auto two = [](F x) {
+      const float32x4_t four = vaddq_f32(x.lo, x.hi);
+      return vadd_f32(vget_low_f32(four), vget_high_f32(four));
+    };
+    vst1_f32(sums, vpadd_f32(two(a), two(b)));
+    vst1_f32(sums + 2, vpadd_f32(two(c), two(d)));
   }
   static float reduce_max(F x) {
     float four[4];
