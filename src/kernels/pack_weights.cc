@@ -8,11 +8,30 @@
 namespace hearth {
 namespace {
 
-constexpr std::size_t kSuperLen = kGroupLen * kSuperGroups;
+// Four values that lie side by side, a byte each, as one word: bit operations take all four at
+// once, and panels are laid out in such quads.
+using Quad = std::uint32_t;
+constexpr std::size_t kQuadLen = 4;
+constexpr std::size_t kGroupQuads = kGroupLen / kQuadLen;
+
+constexpr Quad in_each_byte(unsigned value) {
+  return value * 0x01010101U;
+}
+
+Quad load_quad(const void* bytes) {
+  Quad quad;
+  std::memcpy(&quad, bytes, sizeof(quad));
+  return quad;
+}
+
+// The low four bits of a number as one bit in each byte.
+constexpr Quad spread_bits(unsigned bits) {
+  return ((bits & 0x0fU) * 0x00204081U) & in_each_byte(1);
+}
 
 // One block of a row: 32 values, or 256 with super-blocks.
 struct UnpackedBlock {
-  std::uint8_t q[kSuperLen];
+  Quad quads[kGroupQuads * kSuperGroups];
   std::uint16_t scale;  // float16
   std::uint16_t min;    // float16
   // Per group, or per half group.
@@ -25,18 +44,34 @@ std::uint8_t byte_of(unsigned value) {
 }
 
 // Values i and i + 16 of a 32-value group share a byte.
-void unpack_nibbles(const std::uint8_t* qs, std::uint8_t* q) {
-  for (std::size_t i = 0; i < 16; ++i) {
-    q[i] = qs[i] & 0x0f;
-    q[i + 16] = qs[i] >> 4;
+void unpack_nibbles(const std::uint8_t* qs, Quad* out) {
+  for (std::size_t i = 0; i < kGroupQuads / 2; ++i) {
+    const Quad pairs = load_quad(qs + i * kQuadLen);
+    out[i] = pairs & in_each_byte(0x0f);
+    out[i + kGroupQuads / 2] = (pairs >> 4) & in_each_byte(0x0f);
   }
 }
 
-void add_fifth_bits(const std::uint8_t* high, std::uint8_t* q) {
-  std::uint32_t bits;
-  std::memcpy(&bits, high, sizeof(bits));
-  for (std::size_t i = 0; i < kGroupLen; ++i)
-    q[i] |= byte_of(((bits >> i) & 1U) << 4);
+void add_fifth_bits(const std::uint8_t* high, Quad* out) {
+  const std::uint32_t bits = load_quad(high);
+  for (std::size_t i = 0; i < kGroupQuads; ++i)
+    out[i] |= spread_bits(bits >> (i * kQuadLen)) << 4;
+}
+
+// `num_bits` bits of every byte of 32, from bit `shift` on.
+void unpack_fields(const std::uint8_t* bytes, unsigned shift, unsigned num_bits, Quad* out) {
+  const Quad mask = in_each_byte((1U << num_bits) - 1U);
+  for (std::size_t i = 0; i < kGroupQuads; ++i)
+    out[i] = (load_quad(bytes + i * kQuadLen) >> shift) & mask;
+}
+
+// The same fields above what `out` holds already.
+void add_fields(const std::uint8_t* bytes, unsigned shift, unsigned num_bits, unsigned above,
+                Quad* out) {
+  Quad fields[kGroupQuads];
+  unpack_fields(bytes, shift, num_bits, fields);
+  for (std::size_t i = 0; i < kGroupQuads; ++i)
+    out[i] |= fields[i] << above;
 }
 
 // Q4_K and Q5_K: 64 values at a time, low nibbles first, then high nibbles.
@@ -48,43 +83,39 @@ void unpack_k_block(const Block& block, UnpackedBlock& out) {
     const ScaleMin unpacked = unpack_k_scale_min(block.scales, group);
     out.sub_scales[group] = unpacked.scale;
     out.sub_mins[group] = unpacked.min;
-    const std::uint8_t* qs = block.qs + group / 2 * kGroupLen;
     const unsigned shift = group % 2 * 4;
-    for (std::size_t i = 0; i < kGroupLen; ++i) {
-      out.q[group * kGroupLen + i] = byte_of((unsigned{qs[i]} >> shift) & 0x0fU);
-    }
+    unpack_fields(block.qs + group / 2 * kGroupLen, shift, 4, out.quads + group * kGroupQuads);
   }
 }
 
 void unpack(const BlockQ4_0& block, UnpackedBlock& out) {
   out.scale = block.d;
-  unpack_nibbles(block.qs, out.q);
+  unpack_nibbles(block.qs, out.quads);
 }
 
 void unpack(const BlockQ4_1& block, UnpackedBlock& out) {
   out.scale = block.d;
   out.min = block.m;
-  unpack_nibbles(block.qs, out.q);
+  unpack_nibbles(block.qs, out.quads);
 }
 
 void unpack(const BlockQ5_0& block, UnpackedBlock& out) {
   out.scale = block.d;
-  unpack_nibbles(block.qs, out.q);
-  add_fifth_bits(block.qh, out.q);
+  unpack_nibbles(block.qs, out.quads);
+  add_fifth_bits(block.qh, out.quads);
 }
 
 void unpack(const BlockQ5_1& block, UnpackedBlock& out) {
   out.scale = block.d;
   out.min = block.m;
-  unpack_nibbles(block.qs, out.q);
-  add_fifth_bits(block.qh, out.q);
+  unpack_nibbles(block.qs, out.quads);
+  add_fifth_bits(block.qh, out.quads);
 }
 
 void unpack(const BlockQ8_0& block, UnpackedBlock& out) {
   out.scale = block.d;
-  for (std::size_t i = 0; i < kGroupLen; ++i) {
-    out.q[i] = byte_of(static_cast<unsigned>(block.qs[i] + 128));
-  }
+  for (std::size_t i = 0; i < kGroupQuads; ++i)
+    out.quads[i] = load_quad(block.qs + i * kQuadLen) ^ in_each_byte(0x80);  // + 128
 }
 
 void unpack(const BlockQ2_K& block, UnpackedBlock& out) {
@@ -94,11 +125,9 @@ void unpack(const BlockQ2_K& block, UnpackedBlock& out) {
     out.sub_scales[i] = block.scales[i] & 0x0f;
     out.sub_mins[i] = block.scales[i] >> 4;
   }
-  for (std::size_t group = 0; group < kSuperGroups; ++group) {
-    const std::uint8_t* qs = block.qs + group / 4 * kGroupLen;
-    for (std::size_t i = 0; i < kGroupLen; ++i) {
-      out.q[group * kGroupLen + i] = byte_of((unsigned{qs[i]} >> (group % 4 * 2)) & 3U);
-    }
+  for (unsigned group = 0; group < kSuperGroups; ++group) {
+    unpack_fields(block.qs + group / 4 * kGroupLen, group % 4 * 2, 2,
+                  out.quads + group * kGroupQuads);
   }
 }
 
@@ -107,13 +136,10 @@ void unpack(const BlockQ3_K& block, UnpackedBlock& out) {
   for (std::size_t i = 0; i < 16; ++i) {
     out.sub_scales[i] = byte_of(static_cast<unsigned>(unpack_q3_k_scale(block.scales, i)));
   }
-  for (std::size_t group = 0; group < kSuperGroups; ++group) {
-    const std::uint8_t* qs = block.qs + group / 4 * kGroupLen;
-    for (std::size_t i = 0; i < kGroupLen; ++i) {
-      const unsigned low = (unsigned{qs[i]} >> (group % 4 * 2)) & 3U;
-      const unsigned high = (unsigned{block.hmask[i]} >> group) & 1U;
-      out.q[group * kGroupLen + i] = byte_of(low | (high << 2));
-    }
+  for (unsigned group = 0; group < kSuperGroups; ++group) {
+    Quad* quads = out.quads + group * kGroupQuads;
+    unpack_fields(block.qs + group / 4 * kGroupLen, group % 4 * 2, 2, quads);
+    add_fields(block.hmask, group, 1, 2, quads);
   }
 }
 
@@ -123,30 +149,24 @@ void unpack(const BlockQ4_K& block, UnpackedBlock& out) {
 
 void unpack(const BlockQ5_K& block, UnpackedBlock& out) {
   unpack_k_block(block, out);
-  for (std::size_t i = 0; i < kSuperLen; ++i) {
-    const unsigned bits = block.qh[i % kGroupLen];
-    out.q[i] |= byte_of(((bits >> (i / kGroupLen)) & 1U) << 4);
-  }
+  for (unsigned group = 0; group < kSuperGroups; ++group)
+    add_fields(block.qh, group, 1, 4, out.quads + group * kGroupQuads);
 }
 
 void unpack(const BlockQ6_K& block, UnpackedBlock& out) {
   out.scale = block.d;
   std::memcpy(out.sub_scales, block.scales, sizeof(block.scales));
-  for (std::size_t group = 0; group < kSuperGroups; ++group) {
-    const std::size_t part = group % 4;  // Of its half of the block.
-    const std::uint8_t* low = block.ql + group / 4 * 64 + part % 2 * kGroupLen;
-    const std::uint8_t* high = block.qh + group / 4 * kGroupLen;
-    for (std::size_t i = 0; i < kGroupLen; ++i) {
-      const unsigned nibble = (unsigned{low[i]} >> (part / 2 * 4)) & 0x0fU;
-      const unsigned top = (unsigned{high[i]} >> (part * 2)) & 3U;
-      out.q[group * kGroupLen + i] = byte_of(nibble | (top << 4));
-    }
+  for (unsigned group = 0; group < kSuperGroups; ++group) {
+    const unsigned part = group % 4;  // Of its half of the block.
+    Quad* quads = out.quads + group * kGroupQuads;
+    unpack_fields(block.ql + group / 4 * 64 + part % 2 * kGroupLen, part / 2 * 4, 4, quads);
+    add_fields(block.qh + group / 4 * kGroupLen, part * 2, 2, 4, quads);
   }
 }
 
 void unpack(const BlockIQ4_NL& block, UnpackedBlock& out) {
   out.scale = block.d;
-  unpack_nibbles(block.qs, out.q);
+  unpack_nibbles(block.qs, out.quads);
 }
 
 void unpack(const BlockIQ4_XS& block, UnpackedBlock& out) {
@@ -155,44 +175,41 @@ void unpack(const BlockIQ4_XS& block, UnpackedBlock& out) {
     const unsigned low = (unsigned{block.scales_l[group / 2]} >> (group % 2 * 4)) & 0x0fU;
     const unsigned high = (unsigned{block.scales_h} >> (group * 2)) & 3U;
     out.sub_scales[group] = byte_of((low | (high << 4)) - 32U);
-    unpack_nibbles(block.qs + group * 16, out.q + group * kGroupLen);
+    unpack_nibbles(block.qs + group * 16, out.quads + group * kGroupQuads);
   }
 }
 
-using Quads = std::array<std::array<std::uint8_t, 64>, 8>;
-
-// Writes one group's bit planes.
+// Writes one column's share of a group's bit planes: see PanelLayout.
 template <int kBits>
-void write_planes(const Quads& quads, std::uint8_t* out) {
+void write_planes(const Quad (&quads)[kGroupQuads], std::uint8_t* column) {
   constexpr bool kNibbles = kBits >= 4 && kBits <= 6;
-  for (std::size_t i = 0; i < 64; ++i) {
-    if constexpr (kBits == 8) {
-      for (std::size_t q = 0; q < 8; ++q)
-        out[q * 64 + i] = quads[q][i];
+  constexpr std::size_t kVectorBytes = kPanelColumns * kQuadLen;
+  const auto store = [column](std::size_t vector, Quad quad) {
+    std::memcpy(column + vector * kVectorBytes, &quad, sizeof(quad));
+  };
+  if constexpr (kBits == 8) {
+    for (std::size_t q = 0; q < kGroupQuads; ++q)
+      store(q, quads[q]);
+  }
+  if constexpr (kNibbles) {
+    for (std::size_t v = 0; v < 4; ++v)
+      store(v, (quads[v] & in_each_byte(0x0f)) | ((quads[v + 4] & in_each_byte(0x0f)) << 4));
+  }
+  if constexpr (kBits == 2 || kBits == 3 || kBits == 6) {
+    constexpr unsigned kFrom = kNibbles ? 4 : 0;
+    for (std::size_t v = 0; v < 2; ++v) {
+      Quad bits = 0;
+      for (std::size_t j = 0; j < 4; ++j)
+        bits |= ((quads[v * 4 + j] >> kFrom) & in_each_byte(3)) << (2 * j);
+      store((kNibbles ? 4 : 0) + v, bits);
     }
-    if constexpr (kNibbles) {
-      for (std::size_t v = 0; v < 4; ++v) {
-        out[v * 64 + i] = byte_of((quads[v][i] & 0x0fU) | ((quads[v + 4][i] & 0x0fU) << 4));
-      }
-    }
-    if constexpr (kBits == 2 || kBits == 3 || kBits == 6) {
-      constexpr unsigned kFrom = kNibbles ? 4 : 0;
-      std::uint8_t* plane = out + (kNibbles ? 256 : 0);
-      for (std::size_t v = 0; v < 2; ++v) {
-        unsigned bits = 0;
-        for (std::size_t j = 0; j < 4; ++j) {
-          bits |= ((quads[v * 4 + j][i] >> kFrom) & 3U) << (2 * j);
-        }
-        plane[v * 64 + i] = byte_of(bits);
-      }
-    }
-    if constexpr (kBits == 3 || kBits == 5) {
-      constexpr unsigned kFrom = kNibbles ? 4 : 2;
-      unsigned bits = 0;
-      for (std::size_t q = 0; q < 8; ++q)
-        bits |= ((quads[q][i] >> kFrom) & 1U) << q;
-      out[(kNibbles ? 256 : 128) + i] = byte_of(bits);
-    }
+  }
+  if constexpr (kBits == 3 || kBits == 5) {
+    constexpr unsigned kFrom = kNibbles ? 4 : 2;
+    Quad bits = 0;
+    for (std::size_t q = 0; q < kGroupQuads; ++q)
+      bits |= ((quads[q] >> kFrom) & in_each_byte(1)) << q;
+    store(kNibbles ? 4 : 2, bits);
   }
 }
 
@@ -201,15 +218,11 @@ using ColumnBlocks = std::array<UnpackedBlock, kPanelColumns>;
 template <PackedTraits kTraits>
 void write_group(const ColumnBlocks& blocks, std::size_t group, std::uint8_t* quants,
                  std::uint8_t* scales) {
-  Quads quads;
-  for (std::size_t c = 0; c < kPanelColumns; ++c) {
-    for (std::size_t q = 0; q < 8; ++q) {
-      std::memcpy(&quads[q][c * 4], blocks[c].q + group * kGroupLen + q * 4, 4);
-    }
-  }
-  write_planes<kTraits.bits>(quads, quants);
   constexpr std::size_t kParts = kTraits.halves ? 2 : 1;
   for (std::size_t c = 0; c < kPanelColumns; ++c) {
+    Quad quads[kGroupQuads];
+    std::memcpy(quads, blocks[c].quads + group * kGroupQuads, sizeof(quads));
+    write_planes<kTraits.bits>(quads, quants + c * kQuadLen);
     if constexpr (!kTraits.super) {
       std::memcpy(scales + c * 2, &blocks[c].scale, 2);
       if constexpr (kTraits.has_min) std::memcpy(scales + 32 + c * 2, &blocks[c].min, 2);
@@ -230,7 +243,13 @@ void pack(const PanelSource& source, std::uint8_t* panel) {
   constexpr std::size_t kGroups = Block::kLen / kGroupLen;
   const std::size_t num_blocks = source.in_features / Block::kLen;
   const PanelLayout layout = panel_layout(kTraits, num_blocks * kGroups);
-  std::memset(panel + layout.scales_offset, 0, layout.total_bytes - layout.scales_offset);
+  // What rounding up leaves between the parts; the rest is written below.
+  const std::size_t end_of_scales =
+      layout.scales_offset + num_blocks * kGroups * layout.group_scale_bytes;
+  const std::size_t num_supers = num_blocks * kGroups / kSuperGroups;
+  const std::size_t end_of_supers = layout.supers_offset + num_supers * layout.super_bytes;
+  std::memset(panel + end_of_scales, 0, layout.supers_offset - end_of_scales);
+  std::memset(panel + end_of_supers, 0, layout.total_bytes - end_of_supers);
   ColumnBlocks blocks{};
   for (std::size_t b = 0; b < num_blocks; ++b) {
     for (std::size_t c = 0; c < source.num_columns; ++c) {

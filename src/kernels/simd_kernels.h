@@ -274,20 +274,20 @@ void sum_float_products(const FloatProduct& p, std::size_t column, std::size_t r
                        kCacheLineBytes);
       }
     }
-    step([k](const std::uint8_t* w, std::size_t part) {
-           return load_weights<V, kFormat>(w, k + part * V::kLanes);
-         },
+    step([k](const std::uint8_t* w,
+             std::size_t part) { return load_weights<V, kFormat>(w, k + part * V::kLanes); },
          [k](const float* x, std::size_t part) { return V::load(x + k + part * V::kLanes); });
   }
   if (k < p.in_features) {
     const std::size_t rest = p.in_features - k;
-    step([k, rest](const std::uint8_t* w, std::size_t part) {
-           return load_weights_partial<V, kFormat>(w, k + part * V::kLanes,
-                                                   lanes_below<V>(rest, part));
-         },
-         [k, rest](const float* x, std::size_t part) {
-           return V::load_partial(x + k + part * V::kLanes, lanes_below<V>(rest, part));
-         });
+    step(
+        [k, rest](const std::uint8_t* w, std::size_t part) {
+          return load_weights_partial<V, kFormat>(w, k + part * V::kLanes,
+                                                  lanes_below<V>(rest, part));
+        },
+        [k, rest](const float* x, std::size_t part) {
+          return V::load_partial(x + k + part * V::kLanes, lanes_below<V>(rest, part));
+        });
   }
 }
 
