@@ -96,11 +96,16 @@ Result<double> rope_theta(const HfObject& config) {
 }
 
 Result<std::uint32_t> head_dim_of(const HfObject& config) {
+  constexpr std::uint32_t kMaxHeadDim = 1u << 16;
   HEARTH_ASSIGN_OR_RETURN(const auto stated, config.size("head_dim"));
-  if (stated) return *stated;
   HEARTH_ASSIGN_OR_RETURN(const auto hidden, config.required_size("hidden_size"));
   HEARTH_ASSIGN_OR_RETURN(const auto heads, config.required_size("num_attention_heads"));
-  return hidden / heads;
+  const std::uint32_t head_dim = stated.value_or(hidden / heads);
+  if (head_dim == 0 || head_dim > kMaxHeadDim) {
+    return error(StatusCode::kDataLoss, "{}: heads have {} values; 1 to {} are supported",
+                 config.file(), head_dim, kMaxHeadDim);
+  }
+  return head_dim;
 }
 
 // How many leading values of a head are rotated.

@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cmath>
+#include <cstring>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -117,6 +117,182 @@ TEST(HfDirectory, ShardsGiveTheBitsOfOneFile) {
   EXPECT_EQ(file.format(), "safetensors in 3 shards");
   EXPECT_EQ(logits_of(open_hf_directory(hf("qwen2-sharded")).value()),
             logits_of(open_hf_directory(hf("qwen2")).value()));
+}
+
+// One change to config.json.
+struct BadConfig {
+  std::string name;
+  std::string key;
+  std::string value;  // JSON; empty: the key is taken out.
+  StatusCode code;
+  std::string message;
+};
+
+// Writes an object back with one member changed or, for an empty value, without it.
+void change_member(const std::filesystem::path& path, const std::string& key,
+                   const std::string& value) {
+  const json::Value root = json::parse(read_text_file(path, 1u << 20).value()).value();
+  json::Object changed;
+  for (const json::Member& member : *root.as_object()) {
+    if (member.key != key) changed.set(member.key, member.value);
+  }
+  if (!value.empty()) changed.set(key, json::parse(value).value());
+  ASSERT_TRUE(write_file_atomically(path, json::dump(changed)).ok());
+}
+
+Status load_status(const std::filesystem::path& directory) {
+  const auto file = open_hf_directory(directory);
+  if (!file.has_value()) return file.error();
+  const auto device = make_cpu_device({.num_threads = 1}).value();
+  const auto model = Model::load(*file, *device);
+  return model.has_value() ? Status() : model.error();
+}
+
+class RefusedHfConfig : public ::testing::TestWithParam<BadConfig> {};
+
+TEST_P(RefusedHfConfig, NamesFileKeyAndValue) {
+  const HfCase model("llama-bf16");
+  change_member(model.path() / "config.json", GetParam().key, GetParam().value);
+  const Status status = load_status(model.path());
+  EXPECT_EQ(status.code(), GetParam().code) << status.to_string();
+  EXPECT_THAT(status.message(), HasSubstr(GetParam().message));
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Keys, RefusedHfConfig,
+    ::testing::Values(
+        BadConfig{"Missing", "hidden_size", "", StatusCode::kDataLoss,
+                  "config.json: key 'hidden_size' is missing"},
+        BadConfig{"NullIsMissing", "rms_norm_eps", "null", StatusCode::kDataLoss,
+                  "config.json: key 'rms_norm_eps' is missing"},
+        BadConfig{"TextForSize", "hidden_size", "\"32\"", StatusCode::kDataLoss,
+                  "'hidden_size' should be an integer but is of type string"},
+        BadConfig{"FractionForSize", "hidden_size", "32.5", StatusCode::kDataLoss,
+                  "'hidden_size' should be an integer but is of type number"},
+        BadConfig{"Zero", "num_attention_heads", "0", StatusCode::kDataLoss,
+                  "'num_attention_heads' is 0; it must be 1 to 2147483647"},
+        BadConfig{"Negative", "num_hidden_layers", "-1", StatusCode::kDataLoss,
+                  "'num_hidden_layers' is -1"},
+        BadConfig{"TooLarge", "vocab_size", "9007199254740993", StatusCode::kDataLoss,
+                  "'vocab_size' is 9007199254740993"},
+        BadConfig{"TooManyLayers", "num_hidden_layers", "100000", StatusCode::kDataLoss,
+                  "block_count is 100000"},
+        BadConfig{"VocabularyOtherThanRows", "vocab_size", "65", StatusCode::kDataLoss,
+                  "but model.embed_tokens.weight has 64 rows"},
+        BadConfig{"LayersBeyondTheWeights", "num_hidden_layers", "3", StatusCode::kDataLoss,
+                  "'model.layers.2.self_attn.q_proj.weight' [32, 32] is missing"},
+        BadConfig{"WeightsBeyondTheLayers", "num_hidden_layers", "1", StatusCode::kUnimplemented,
+                  "'model.layers.1."},
+        BadConfig{"OtherShape", "intermediate_size", "47", StatusCode::kDataLoss,
+                  "'model.layers.0.mlp.gate_proj.weight' has shape [48, 32], expected [47, 32]"},
+        BadConfig{"HeadsDoNotDivide", "num_key_value_heads", "3", StatusCode::kDataLoss,
+                  "'num_attention_heads' (4) is not a multiple of 'num_key_value_heads' (3)"},
+        BadConfig{"NoArchitecture", "architectures", "", StatusCode::kDataLoss,
+                  "'architectures' must be a list of one class name"},
+        BadConfig{"EmptyArchitectures", "architectures", "[]", StatusCode::kDataLoss,
+                  "'architectures' must be a list of one class name"},
+        BadConfig{"UnknownArchitecture", "architectures", "[\"NovelForCausalLM\"]",
+                  StatusCode::kUnimplemented,
+                  "'NovelForCausalLM' is not supported; supported: LlamaForCausalLM"},
+        BadConfig{"OtherActivation", "hidden_act", "\"relu\"", StatusCode::kUnimplemented,
+                  "'hidden_act' is 'relu'; LlamaForCausalLM is supported with 'silu'"},
+        BadConfig{"Quantized", "quantization_config", R"({"quant_method":"awq"})",
+                  StatusCode::kUnimplemented, "quantized by 'awq'"},
+        BadConfig{
+            "DynamicRope", "rope_parameters", R"({"rope_type":"dynamic","factor":2.0})",
+            StatusCode::kUnimplemented,
+            "type 'dynamic' is not supported; supported are default, linear, yarn and llama3"},
+        BadConfig{"RopeFactorMissing", "rope_parameters", R"({"rope_type":"linear"})",
+                  StatusCode::kDataLoss, "'factor' of the rope scaling is missing"},
+        BadConfig{"RopeFactorZero", "rope_parameters", R"({"rope_type":"linear","factor":0})",
+                  StatusCode::kDataLoss, "'factor' of the rope scaling is 0"},
+        BadConfig{"HugeHeads", "head_dim", "2147483646", StatusCode::kDataLoss,
+                  "heads have 2147483646 values; 1 to 65536 are supported"},
+        BadConfig{"RopeThetaZero", "rope_parameters", R"({"rope_theta":0})", StatusCode::kDataLoss,
+                  "'rope_theta' is 0"},
+        BadConfig{"PartialRotationAboveOne", "partial_rotary_factor", "1.5", StatusCode::kDataLoss,
+                  "'partial_rotary_factor' is 1.5"}),
+    [](const auto& case_info) { return case_info.param.name; });
+
+TEST(HfDirectory, RefusesTheContradictionsBetweenConfigurationAndOutput) {
+  const HfCase untied("llama-tied");
+  change_member(untied.path() / "config.json", "tie_word_embeddings", "false");
+  EXPECT_THAT(load_status(untied.path()).message(),
+              HasSubstr("'lm_head.weight' is missing, although 'tie_word_embeddings' is false"));
+  // Some directories carry a second copy of the embedding, which transformers does not use either.
+  const HfCase tied("llama-bf16");
+  change_member(tied.path() / "config.json", "tie_word_embeddings", "true");
+  EXPECT_EQ(open_hf_directory(tied.path())->find_tensor("output.weight"), nullptr);
+}
+
+TEST(HfDirectory, RemoteCodeIsNeverRunAndSaidSo) {
+  const HfCase model("llama-tied");
+  change_member(model.path() / "config.json", "auto_map",
+                R"({"AutoModelForCausalLM":"modeling_novel.NovelForCausalLM"})");
+  EXPECT_TRUE(load_status(model.path()).ok());
+  change_member(model.path() / "config.json", "architectures", R"(["NovelForCausalLM"])");
+  EXPECT_THAT(load_status(model.path()).message(), HasSubstr("'auto_map' names is never run"));
+}
+
+TEST(HfDirectory, NamesWhatIsMissingOrMalformed) {
+  const HfCase model("llama-tied");
+  const auto message = [&] { return load_status(model.path()).message(); };
+  ASSERT_TRUE(write_file_atomically(model.path() / "generation_config.json", "{").ok());
+  EXPECT_THAT(message(), HasSubstr("generation_config.json is not valid JSON"));
+  ASSERT_TRUE(
+      write_file_atomically(model.path() / "generation_config.json", R"({"temperature":"hot"})")
+          .ok());
+  EXPECT_THAT(message(), HasSubstr("generation_config.json: 'temperature' should be a number"));
+  ASSERT_TRUE(
+      write_file_atomically(model.path() / "generation_config.json", R"({"eos_token_id":[2,"x"]})")
+          .ok());
+  EXPECT_THAT(message(), HasSubstr("'eos_token_id' holds string, which is no token id"));
+  ASSERT_TRUE(write_file_atomically(model.path() / "generation_config.json", "{}").ok());
+  std::filesystem::remove(model.path() / "model.safetensors");
+  EXPECT_THAT(message(), HasSubstr("holds neither model.safetensors nor"));
+  std::filesystem::remove(model.path() / "config.json");
+  EXPECT_THAT(message(), HasSubstr("holds no config.json"));
+}
+
+TEST(HfDirectory, RefusesWeightsThatAreNotFinite) {
+  const HfCase model("llama-tied");
+  const auto path = model.path() / "model.safetensors";
+  std::string bytes = read_text_file(path, 1u << 20).value();
+  const std::uint32_t nan = 0x7fc00000;
+  std::memcpy(bytes.data() + bytes.size() - sizeof(nan), &nan, sizeof(nan));
+  ASSERT_TRUE(write_file_atomically(path, bytes).ok());
+  EXPECT_THAT(load_status(model.path()).message(), HasSubstr("' holds a NaN or an infinity"));
+}
+
+TEST(HfDirectory, GenerationDefaultsAndEndTokensBecomeMetadata) {
+  const HfCase model("llama-tied");
+  const ModelFile file = model.open();
+  EXPECT_EQ(**file.find_integers(ModelFile::kEndOfGenerationKey),
+            (std::vector<std::int64_t>{2, 5}));
+  EXPECT_EQ(file.find_double("general.sampling.temp").value(), 0.6);
+  EXPECT_EQ(file.find_double("general.sampling.top_k").value(), 20.0);
+  EXPECT_EQ(file.find_double("general.sampling.min_p").value(), std::nullopt);
+  change_member(model.path() / "generation_config.json", "do_sample", "false");
+  EXPECT_EQ(model.open().find_double("general.sampling.temp").value(), std::nullopt);
+  // Without a file of its own, config.json names the end.
+  std::filesystem::remove(model.path() / "generation_config.json");
+  const ModelFile plain = model.open();
+  EXPECT_EQ(**plain.find_integers(ModelFile::kEndOfGenerationKey), (std::vector<std::int64_t>{2}));
+}
+
+TEST(HfDirectory, ChatTemplatesComeFromTheirOwnFileFirst) {
+  const HfCase model("llama-tied");
+  const auto chat_template = [&] {
+    return std::string(model.open().find_text("tokenizer.chat_template")->value_or("none"));
+  };
+  EXPECT_EQ(chat_template(), "none");
+  ASSERT_TRUE(write_file_atomically(model.path() / "tokenizer_config.json",
+                                    R"({"chat_template":[{"name":"tool_use","template":"t"},)"
+                                    R"({"name":"default","template":"d"}]})")
+                  .ok());
+  EXPECT_EQ(chat_template(), "d");
+  ASSERT_TRUE(write_file_atomically(model.path() / "chat_template.jinja", "own").ok());
+  EXPECT_EQ(chat_template(), "own");
 }
 
 }  // namespace

@@ -53,28 +53,27 @@ Status read_heads(const ConfigReader& reader, ModelConfig& config) {
 // The vocabulary is stated up to three times in a file; the embedding's rows count.
 Status read_vocab_size(const ConfigReader& reader, ModelConfig& config) {
   const ModelFile& file = reader.file();
+  const std::string name = file.spelling("token_embd.weight");
   const TensorView* embedding = file.find_tensor("token_embd.weight");
   if (embedding == nullptr || embedding->shape.rank != 2) {
-    return make_status(StatusCode::kDataLoss, "tensor 'token_embd.weight' is {}",
+    return make_status(StatusCode::kDataLoss, "tensor '{}' is {}", name,
                        embedding == nullptr ? "missing" : "not a matrix");
   }
   const std::uint64_t rows = embedding->shape.dims[0];
   if (rows == 0 || rows > kMaxDimension) {
-    return make_status(StatusCode::kDataLoss,
-                       "tensor 'token_embd.weight' has {} rows; 1 to {} are supported", rows,
-                       kMaxDimension);
+    return make_status(StatusCode::kDataLoss, "tensor '{}' has {} rows; 1 to {} are supported",
+                       name, rows, kMaxDimension);
   }
   HEARTH_ASSIGN_OR_RETURN(auto stated, reader.optional_size("vocab_size", kMaxDimension));
   if (stated && *stated != rows) {
-    return make_status(StatusCode::kDataLoss, "{} is {}, but token_embd.weight has {} rows",
-                       reader.full("vocab_size"), *stated, rows);
+    return make_status(StatusCode::kDataLoss, "{} is {}, but {} has {} rows",
+                       reader.full("vocab_size"), *stated, name, rows);
   }
   HEARTH_ASSIGN_OR_RETURN(const auto* tokens, file.find_texts("tokenizer.ggml.tokens"));
   if (tokens != nullptr && tokens->size() > rows) {
-    return make_status(
-        StatusCode::kDataLoss,
-        "tokenizer.ggml.tokens has {} entries, but token_embd.weight has only {} rows",
-        tokens->size(), rows);
+    return make_status(StatusCode::kDataLoss,
+                       "tokenizer.ggml.tokens has {} entries, but {} has only {} rows",
+                       tokens->size(), name, rows);
   }
   config.vocab_size = rows;
   return {};

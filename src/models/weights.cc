@@ -3,9 +3,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <atomic>
 #include <initializer_list>
 #include <span>
 
+#include "tensor/finite.h"
 #include "tensor/quantize.h"
 
 namespace hearth {
@@ -38,9 +40,27 @@ const TensorView* WeightBinder::find(std::string_view name, const Shape& expecte
                                     tensor->shape.to_string(), expected.to_string()));
     return nullptr;
   }
+  if (!is_finite(*tensor)) {
+    problems_.push_back(
+        fmt::format("'{}' holds a NaN or an infinity", file_.spelling(tensor->name)));
+    return nullptr;
+  }
   weight_bytes_ += tensor->data.size();
   num_parameters_ += expected.num_elements();
   return tensor;
+}
+
+bool WeightBinder::is_finite(const TensorView& tensor) const {
+  constexpr std::size_t kPartBytes = std::size_t{1} << 20;
+  const std::size_t num_parts = (tensor.data.size() + kPartBytes - 1) / kPartBytes;
+  std::atomic<bool> finite = true;
+  device_.host_threads().run(num_parts, [&](std::size_t part, std::size_t) {
+    const auto rest = tensor.data.subspan(part * kPartBytes);
+    if (!all_finite(tensor.dtype, rest.first(std::min(rest.size(), kPartBytes)))) {
+      finite.store(false, std::memory_order_relaxed);
+    }
+  });
+  return finite.load(std::memory_order_relaxed);
 }
 
 std::size_t WeightBinder::num_rows(std::string_view name) const {

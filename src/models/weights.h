@@ -67,8 +67,9 @@ class WeightBinder {
   // Declares a tensor that files carry and this model knowingly does not need.
   void ignore(std::string_view name) { known_.emplace(name); }
 
-  // Every problem in one message: missing tensors, wrong shapes, unsupported types, and tensors
-  // nobody declared (a file that holds them describes another model than the one we would compute).
+  // Every problem in one message: missing tensors, wrong shapes, unsupported types, float tensors
+  // with a NaN or an infinity, and tensors nobody declared (a file that holds them describes
+  // another model than the one we would compute).
   Status finish() const;
 
   // Bytes of all bound tensors: repacked copies, and the mapped data of those that are read in
@@ -84,6 +85,8 @@ class WeightBinder {
   };
 
   const TensorView* find(std::string_view name, const Shape& expected, Presence presence);
+  // Float tensors are read once, by all threads, which also brings their pages in.
+  bool is_finite(const TensorView& tensor) const;
   void bind(const TensorView& tensor, Rows rows, MatrixUse use,
             std::unique_ptr<WeightMatrix>& target);
 
