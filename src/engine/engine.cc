@@ -541,22 +541,25 @@ Result<std::unique_ptr<Engine>> Engine::start(std::unique_ptr<Model> model,
                                               const Clock& clock) {
   const ModelConfig& config = model->config();
   HEARTH_ASSIGN_OR_RETURN(const EngineOptions complete, complete_options(options, config));
-  HEARTH_ASSIGN_OR_RETURN(
-      ModelRunner runner,
-      ModelRunner::create(*model, {.max_num_seqs = complete.max_num_seqs,
-                                   .max_num_batched_tokens = complete.max_num_batched_tokens,
-                                   .max_num_logit_rows = max_num_logit_rows(complete),
-                                   .max_model_len = complete.max_model_len}));
+  const RunnerLimits limits = {.max_num_seqs = complete.max_num_seqs,
+                               .max_num_batched_tokens = complete.max_num_batched_tokens,
+                               .max_num_logit_rows = max_num_logit_rows(complete),
+                               .max_model_len = complete.max_model_len};
+  // Nothing is taken before it is known to fit.
   HEARTH_ASSIGN_OR_RETURN(const MemoryLimit limit, detect_memory_limit());
   KvShape shape = kv_shape(config, complete.block_size, complete.kv_cache_dtype);
   HEARTH_ASSIGN_OR_RETURN(const MemoryBudget memory,
                           plan_memory({.limit = limit,
                                        .weight_bytes = model->weight_bytes(),
-                                       .activation_bytes = model->activation_bytes(),
+                                       .activation_bytes = activation_bytes_for(
+                                           config, {.max_tokens = limits.max_num_batched_tokens,
+                                                    .max_logit_rows = limits.max_num_logit_rows,
+                                                    .max_positions = limits.max_model_len}),
                                        .kv = shape,
                                        .max_model_len = complete.max_model_len,
                                        .max_num_seqs = complete.max_num_seqs,
                                        .kv_cache_bytes = complete.kv_cache_bytes}));
+  HEARTH_ASSIGN_OR_RETURN(ModelRunner runner, ModelRunner::create(*model, limits));
   shape.num_blocks = memory.num_kv_blocks;
   HEARTH_ASSIGN_OR_RETURN(KvStorage kv, KvStorage::create(shape));
   RequestContext context{.max_model_len = complete.max_model_len,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <future>
 #include <map>
 #include <utility>
 #include <vector>
@@ -100,7 +101,8 @@ struct ServedModel::Impl {
   explicit Impl(ModelFile model_file) : file(std::move(model_file)) {}
 
   Status load_template(const std::filesystem::path& override_path);
-  Status start_engine(EngineOptions options, Metrics& metrics);
+  Result<std::unique_ptr<Model>> load_parts(const std::filesystem::path& template_override);
+  Status start_engine(std::unique_ptr<Model> model, EngineOptions options, Metrics& metrics);
 };
 
 Status ServedModel::Impl::load_template(const std::filesystem::path& override_path) {
@@ -123,9 +125,22 @@ Status ServedModel::Impl::load_template(const std::filesystem::path& override_pa
   return {};
 }
 
-Status ServedModel::Impl::start_engine(EngineOptions options, Metrics& metrics) {
+// Weights are packed by all threads, but a large part of reading a vocabulary is one thread's work:
+// they go side by side.
+Result<std::unique_ptr<Model>> ServedModel::Impl::load_parts(
+    const std::filesystem::path& template_override) {
+  auto text = std::async(std::launch::async, [&]() -> Status {
+    HEARTH_ASSIGN_OR_RETURN(tokenizer, Tokenizer::load(file));
+    return load_template(template_override);
+  });
+  auto model = Model::load(file, *device);
+  HEARTH_RETURN_IF_ERROR(text.get());
+  return model;
+}
+
+Status ServedModel::Impl::start_engine(std::unique_ptr<Model> model, EngineOptions options,
+                                       Metrics& metrics) {
   options.host_threads = &device->host_threads();
-  HEARTH_ASSIGN_OR_RETURN(std::unique_ptr<Model> model, Model::load(file, *device));
   const std::size_t vocab_size = model->config().vocab_size;
   if (tokenizer->vocab_size() > vocab_size) {
     return make_status(StatusCode::kDataLoss,
@@ -146,11 +161,10 @@ Result<std::unique_ptr<ServedModel>> ServedModel::load(const ServedModelOptions&
       std::chrono::duration_cast<std::chrono::seconds>(system_clock().wall_now().time_since_epoch())
           .count();
   impl->digest = digest_of(impl->file);
-  HEARTH_ASSIGN_OR_RETURN(impl->tokenizer, Tokenizer::load(impl->file));
-  HEARTH_RETURN_IF_ERROR(impl->load_template(options.chat_template_file));
   HEARTH_ASSIGN_OR_RETURN(impl->device, make_cpu_device({.num_threads = options.num_threads,
                                                          .kernels = options.kernels}));
-  HEARTH_RETURN_IF_ERROR(impl->start_engine(options.engine, metrics));
+  HEARTH_ASSIGN_OR_RETURN(auto model, impl->load_parts(options.chat_template_file));
+  HEARTH_RETURN_IF_ERROR(impl->start_engine(std::move(model), options.engine, metrics));
 
   const BuildInfo& build = build_info();
   const std::string_view kernels =

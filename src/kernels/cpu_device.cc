@@ -155,17 +155,15 @@ void CpuDevice::gated_activation(Activation activation, ConstMatrixView gate, Co
   });
 }
 
-void CpuDevice::rope(MatrixView heads, std::size_t head_dim, const RopeTable& table,
-                     std::span<const std::int32_t> positions) {
-  HEARTH_CHECK(heads.rows == positions.size() && heads.cols % head_dim == 0);
+void CpuDevice::rope(MatrixView heads, std::size_t head_dim, const RopeTable& table) {
+  HEARTH_CHECK(heads.cols % head_dim == 0);
   HEARTH_CHECK(table.rope_dim <= head_dim && table.rope_dim % 2 == 0);
   const std::size_t num_pairs = table.rope_dim / 2;
   const bool interleaved = table.layout == RopeLayout::kInterleaved;
   const std::size_t step = interleaved ? 2 : 1;
   const std::size_t partner = interleaved ? 1 : num_pairs;
   for_each_row(heads.rows, heads.cols, [&](std::size_t row) {
-    const float* cos_sin =
-        table.cos_sin + static_cast<std::size_t>(positions[row]) * table.rope_dim;
+    const float* cos_sin = table.cos_sin + row * table.rope_dim;
     float* end = heads.row(row) + heads.cols;
     for (float* head = heads.row(row); head != end; head += head_dim) {
       for (std::size_t i = 0; i < num_pairs; ++i) {

@@ -58,8 +58,7 @@ class CpuDevice final : public Device {
   void scale(MatrixView x, float factor) override;
   void add_scaled(ConstMatrixView input, float factor, MatrixView out) override;
   void softcap(MatrixView x, float cap) override;
-  void rope(MatrixView heads, std::size_t head_dim, const RopeTable& table,
-            std::span<const std::int32_t> positions) override;
+  void rope(MatrixView heads, std::size_t head_dim, const RopeTable& table) override;
   void store_kv(ConstMatrixView k, ConstMatrixView v, std::span<const SequenceRows> sequences,
                 const HeadShape& heads, const KvLayerView& cache) override;
   void attention(ConstMatrixView q, std::span<const SequenceRows> sequences,

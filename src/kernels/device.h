@@ -85,11 +85,11 @@ enum class RopeLayout : std::uint8_t {
   kHalves,       // Pairs (i, i + rope_dim/2): NeoX.
 };
 
-// Rotation angles are precomputed per position: cos_sin[position][rope_dim/2][2].
+// How far the rows of a step are rotated.
 struct RopeTable {
   RopeLayout layout = RopeLayout::kInterleaved;
   std::size_t rope_dim = 0;        // Rotated leading part of each head, even.
-  const float* cos_sin = nullptr;  // [max_positions, rope_dim / 2, 2]
+  const float* cos_sin = nullptr;  // [num_tokens, rope_dim / 2, 2]
 };
 
 // Block sizes are multiples of this: the positions a kernel scores at once.
@@ -229,8 +229,7 @@ class Device {
   virtual void softcap(MatrixView x, float cap) = 0;
 
   // Rotates the heads of q ([num_tokens, num_heads * head_dim]) or k in place.
-  virtual void rope(MatrixView heads, std::size_t head_dim, const RopeTable& table,
-                    std::span<const std::int32_t> positions) = 0;
+  virtual void rope(MatrixView heads, std::size_t head_dim, const RopeTable& table) = 0;
 
   // Stores each row of k and v ([num_tokens, num_kv_heads * head_dim]) at its position's slot.
   virtual void store_kv(ConstMatrixView k, ConstMatrixView v,

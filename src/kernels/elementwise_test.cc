@@ -220,20 +220,20 @@ TEST(ElementwiseTest, QuantizedActivationsHaveTheBitsOfThePlainLoop) {
 TEST(RopeTest, RotatesPairsOfBothLayouts) {
   constexpr std::size_t kHeadDim = 8;
   constexpr std::size_t kRopeDim = 6;  // The last two components stay.
-  Floats cos_sin(4 * kRopeDim);
-  for (std::size_t p = 0; p < 4; ++p) {
+  const std::vector<std::int32_t> positions = {3, 1};
+  Floats cos_sin(positions.size() * kRopeDim);
+  for (std::size_t p = 0; p < positions.size(); ++p) {
     for (std::size_t i = 0; i < kRopeDim / 2; ++i) {
-      const float angle = static_cast<float>(p) / static_cast<float>(i + 1);
+      const float angle = static_cast<float>(positions[p]) / static_cast<float>(i + 1);
       cos_sin[p * kRopeDim + 2 * i] = std::cos(angle);
       cos_sin[p * kRopeDim + 2 * i + 1] = std::sin(angle);
     }
   }
   const auto device = make_device("auto");
-  const std::vector<std::int32_t> positions = {3, 1};
   for (RopeLayout layout : {RopeLayout::kInterleaved, RopeLayout::kHalves}) {
     const Floats input = random_floats(2 * 2 * kHeadDim, 4);
     Floats heads = input;
-    device->rope(view(heads, 2), kHeadDim, {layout, kRopeDim, cos_sin.data()}, positions);
+    device->rope(view(heads, 2), kHeadDim, {layout, kRopeDim, cos_sin.data()});
     for (std::size_t head = 0; head < 4; ++head) {
       const float* in = input.data() + head * kHeadDim;
       const float* out = heads.data() + head * kHeadDim;

@@ -48,6 +48,8 @@ Status Decoder::reserve(std::size_t max_tokens, std::size_t max_logit_rows,
            std::max({config_.hidden_size, config_.q_width(), config_.intermediate_size,
                      config_.experts.intermediate_size, config_.experts.shared_intermediate_size}),
        .max_head_dim = config_.heads.head_dim});
+  rope_ = Rope(config_.rope, max_positions);
+  local_rope_ = Rope(config_.local_rope, max_positions);
   limits_ = limits;
   return {};
 }
@@ -60,6 +62,7 @@ ConstMatrixView Decoder::forward(const ForwardBatch& batch, KvStorage& kv) {
     HEARTH_CHECK(sequence.first_position + sequence.num_rows <= limits_.max_positions);
 
   embed(batch);
+  prepare_rotations(batch.positions);
   for (std::size_t i = 0; i < weights_.layers.size(); ++i)
     run_layer(i, batch, kv.layer(i));
   return compute_logits(batch);
@@ -126,7 +129,7 @@ void Decoder::attend(std::size_t idx, const ForwardBatch& batch, const KvLayerVi
     device_.norm(q_heads, norm_of(layer.q_norm), q_heads);
     device_.norm(k_heads, norm_of(layer.k_norm), k_heads);
   }
-  rotate(plan.rope, batch.positions);
+  rotate(plan.rope, num_tokens);
   device_.store_kv(k, v, batch.sequences, config_.heads, cache);
   device_.attention(q, batch.sequences,
                     {.heads = config_.heads,
@@ -137,17 +140,25 @@ void Decoder::attend(std::size_t idx, const ForwardBatch& batch, const KvLayerVi
                     cache, rows_of(buffers_.attention, num_tokens, config_.q_width()));
 }
 
-void Decoder::rotate(LayerRope kind, std::span<const std::int32_t> positions) {
+void Decoder::prepare_rotations(std::span<const std::int32_t> positions) {
+  const auto prepare = [&](LayerRope kind, const RopeConfig& config, const Rope& rope,
+                           StepBuffer<float>& angles) {
+    if (!config_.uses_rope(kind)) return;
+    rope.write_angles(positions, {angles.data(), positions.size() * config.rope_dim});
+  };
+  prepare(LayerRope::kGlobal, config_.rope, rope_, buffers_.rope);
+  prepare(LayerRope::kLocal, config_.local_rope, local_rope_, buffers_.local_rope);
+}
+
+void Decoder::rotate(LayerRope kind, std::size_t num_tokens) {
   if (kind == LayerRope::kNone) return;
   const bool local = kind == LayerRope::kLocal;
   const RopeConfig& rope = local ? config_.local_rope : config_.rope;
   const RopeTable table = {rope.layout, rope.rope_dim,
                            local ? buffers_.local_rope.data() : buffers_.rope.data()};
   const std::size_t head_dim = config_.heads.head_dim;
-  device_.rope(rows_of(buffers_.q, positions.size(), config_.q_width()), head_dim, table,
-               positions);
-  device_.rope(rows_of(buffers_.k, positions.size(), config_.kv_width()), head_dim, table,
-               positions);
+  device_.rope(rows_of(buffers_.q, num_tokens, config_.q_width()), head_dim, table);
+  device_.rope(rows_of(buffers_.k, num_tokens, config_.kv_width()), head_dim, table);
 }
 
 ConstMatrixView Decoder::expand(const FeedForward& weights, ConstMatrixView input) {

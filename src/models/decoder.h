@@ -10,6 +10,7 @@
 #include "models/decoder_weights.h"
 #include "models/model.h"
 #include "models/model_config.h"
+#include "models/rope.h"
 
 namespace hearth {
 
@@ -36,7 +37,8 @@ class Decoder final : public Model {
   void run_layer(std::size_t idx, const ForwardBatch& batch, const KvLayerView& cache);
   // From `normed` to `attention`.
   void attend(std::size_t idx, const ForwardBatch& batch, const KvLayerView& cache);
-  void rotate(LayerRope kind, std::span<const std::int32_t> positions);
+  void prepare_rotations(std::span<const std::int32_t> positions);
+  void rotate(LayerRope kind, std::size_t num_tokens);
   // The inner activations of a feed-forward: rows of `gate` or `up`.
   ConstMatrixView expand(const FeedForward& weights, ConstMatrixView input);
   // Adds projection x input to the residual stream, through the post norm if there is one.
@@ -55,7 +57,10 @@ class Decoder final : public Model {
   std::vector<float> alibi_slopes_;  // [num_heads]; empty: none.
   std::size_t num_parameters_ = 0;
   std::size_t weight_bytes_ = 0;
+  // After reserve().
   BatchLimits limits_;
+  Rope rope_;
+  Rope local_rope_;
   DecoderBuffers buffers_;
 };
 

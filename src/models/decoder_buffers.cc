@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <numeric>
 
-#include "models/rope.h"
-
 namespace hearth {
 namespace {
 
@@ -23,7 +21,7 @@ void for_each_buffer(Buffers& b, const ModelConfig& config, const BatchLimits& l
   const bool indirect =
       config.norm_placement == NormPlacement::kPrePost || config.residual_scale != 1.0f || shared;
   const auto rope_len = [&](LayerRope kind, const RopeConfig& rope) {
-    return config.uses_rope(kind) ? limits.max_positions * rope.rope_dim : 0;
+    return config.uses_rope(kind) ? tokens * rope.rope_dim : 0;
   };
   visit(b.residual, tokens * hidden);
   visit(b.normed, tokens * hidden);
@@ -57,8 +55,6 @@ void DecoderBuffers::resize(const ModelConfig& config, const BatchLimits& limits
   for_each_buffer(*this, config, limits,
                   [](auto& buffer, std::size_t count) { buffer.resize(count); });
   std::iota(row_ids.begin(), row_ids.end(), 0);
-  if (!rope.empty()) rope = make_rope_table(config.rope, limits.max_positions);
-  if (!local_rope.empty()) local_rope = make_rope_table(config.local_rope, limits.max_positions);
 }
 
 std::size_t DecoderBuffers::bytes() const {

@@ -11,7 +11,7 @@ namespace hearth {
 // Slots of an expert are in the order of their tokens.
 void Decoder::group_by_expert(std::size_t num_tokens) {
   const std::size_t num_used = config_.experts.num_used;
-  std::vector<std::size_t>& begins = buffers_.expert_begins;
+  StepBuffer<std::size_t>& begins = buffers_.expert_begins;
   std::ranges::fill(begins, 0);
   const std::size_t num_slots = num_tokens * num_used;
   for (std::size_t i = 0; i < num_slots; ++i)

@@ -57,22 +57,22 @@ double magnitude(const RopeConfig& config) {
 
 }  // namespace
 
-std::vector<float> make_rope_table(const RopeConfig& config, std::size_t max_positions) {
+Rope::Rope(const RopeConfig& config, std::size_t max_positions) : magnitude_(magnitude(config)) {
   const bool extended =
       config.scaling == RopeScaling::kLong && max_positions > config.original_context_len;
-  const std::vector<double> frequency =
-      frequencies(config, extended ? config.long_freq_factors : config.freq_factors);
-  const double scale = magnitude(config);
-  std::vector<float> table(max_positions * config.rope_dim);
-  float* out = table.data();
-  for (std::size_t position = 0; position < max_positions; ++position) {
-    for (const double f : frequency) {
-      const double angle = static_cast<double>(position) * f;
-      *out++ = static_cast<float>(scale * std::cos(angle));
-      *out++ = static_cast<float>(scale * std::sin(angle));
+  frequencies_ = frequencies(config, extended ? config.long_freq_factors : config.freq_factors);
+}
+
+void Rope::write_angles(std::span<const std::int32_t> positions, std::span<float> out) const {
+  HEARTH_CHECK(out.size() == positions.size() * 2 * frequencies_.size());
+  float* cos_sin = out.data();
+  for (const std::int32_t position : positions) {
+    for (const double frequency : frequencies_) {
+      const double angle = static_cast<double>(position) * frequency;
+      *cos_sin++ = static_cast<float>(magnitude_ * std::cos(angle));
+      *cos_sin++ = static_cast<float>(magnitude_ * std::sin(angle));
     }
   }
-  return table;
 }
 
 }  // namespace hearth
