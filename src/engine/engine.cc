@@ -83,6 +83,7 @@ class EngineImpl final : public Engine {
                                                    Notify notify) override;
   EngineStatus status() const override;
   std::size_t max_model_len() const override { return options_.max_model_len; }
+  std::size_t max_queued_requests() const override { return options_.max_queued_requests; }
   const ModelConfig& model_config() const override { return model_->config(); }
   const MemoryBudget& memory() const override { return memory_; }
   void stop() override;

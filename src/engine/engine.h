@@ -101,6 +101,8 @@ class Engine {
 
   virtual EngineStatus status() const = 0;
   virtual std::size_t max_model_len() const = 0;
+  // So many requests may wait: more at once can never be taken together.
+  virtual std::size_t max_queued_requests() const = 0;
   virtual const ModelConfig& model_config() const = 0;
   virtual const MemoryBudget& memory() const = 0;
 

@@ -450,5 +450,21 @@ TEST(EngineTest, ContradictingOptionsStopTheStart) {
   EXPECT_EQ(start(small_engine_options()), Status());
 }
 
+TEST(EngineTest, NoMemoryIsTakenBeforeItIsKnownToFit) {
+  bool reserved = false;
+  const auto start = [&reserved](const EngineOptions& options) {
+    Metrics metrics;
+    auto model = std::make_unique<FakeModel>(
+        FakeModelOptions{.on_reserve = [&reserved] { reserved = true; }});
+    return Engine::start(std::move(model), {kEos}, options, metrics).has_value();
+  };
+  EngineOptions options = small_engine_options();
+  options.kv_cache_bytes = fake_kv_bytes(15);
+  EXPECT_FALSE(start(options));
+  EXPECT_FALSE(reserved);
+  EXPECT_TRUE(start(small_engine_options()));
+  EXPECT_TRUE(reserved);
+}
+
 }  // namespace
 }  // namespace hearth::test

@@ -294,6 +294,13 @@ void Api::completion(Call& call) {
   GenerationJob job;
   job.kind = AnswerKind::kCompletion;
   job.echo = request->echo;
+  if (const std::size_t most = model_.engine->max_queued_requests();
+      request->prompts.size() > most) {
+    return reject(call, invalid_field("prompt", "value_out_of_range",
+                                      fmt::format("'prompt' holds {} prompts, but this server "
+                                                  "queues at most {} requests at once.",
+                                                  request->prompts.size(), most)));
+  }
   for (const PromptInput& input : request->prompts) {
     auto prompt = prepare_text(model_, input, request->add_special_tokens,
                                {.must_fit = true, .stop = call.stop.get_token()});

@@ -90,6 +90,7 @@ class FakeRequest {
 
 class FakeEngine final : public Engine {
  public:
+  static constexpr std::size_t kMaxQueued = 8;
   // Called within submit(), before it returns; may emit events at once.
   using Script = std::function<void(FakeRequest&)>;
 
@@ -119,6 +120,7 @@ class FakeEngine final : public Engine {
     return status_;
   }
   std::size_t max_model_len() const override { return max_model_len_; }
+  std::size_t max_queued_requests() const override { return kMaxQueued; }
   const ModelConfig& model_config() const override { return config_; }
   const MemoryBudget& memory() const override { return memory_; }
   // Fails every request, as an engine does that ends with work left.

@@ -24,6 +24,7 @@ struct FakeModelOptions {
   std::size_t memory = std::numeric_limits<std::size_t>::max();
   std::int32_t poison = -1;  // Once this token is in a sequence, its logits are not numbers.
   std::function<void(const ForwardBatch&)> on_forward = {};  // Called first in every step.
+  std::function<void()> on_reserve = {};
 };
 
 // What the logits after a sequence are made of.
@@ -72,6 +73,7 @@ class FakeModel final : public Model {
 
   Status reserve(std::size_t max_tokens, std::size_t max_logit_rows,
                  std::size_t max_positions) override {
+    if (options_.on_reserve) options_.on_reserve();
     max_tokens_ = max_tokens;
     max_positions_ = max_positions;
     logits_.resize(max_logit_rows * options_.vocab_size);
