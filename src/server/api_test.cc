@@ -537,7 +537,8 @@ TEST_F(I13, EmptyAndOddConversations) {
   EXPECT_EQ(chat_error(R"({"messages":[]})"), "400 value_out_of_range messages");
   EXPECT_EQ(completion_error(R"({"prompt":""})"), "400 empty_prompt prompt");
   EXPECT_EQ(completion_error(R"({"prompt":[]})"), "400 empty_prompt prompt");
-  static_assert(FakeEngine::kMaxQueued == 8);  // More would be refused for ever if asked to wait.
+  static_assert(test::FakeEngine::kMaxQueued ==
+                8);  // More would be refused for ever if asked to wait.
   EXPECT_EQ(completion_error(R"({"prompt":["a","b","c","d","e","f","g","h","i"]})"),
             "400 value_out_of_range prompt");
   EXPECT_EQ(completion_error(R"({"prompt":[[]]})"), "400 empty_prompt prompt");
