@@ -6,7 +6,7 @@ set -euo pipefail
 program=$(realpath "$1")
 mode=${2:-}
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-for page in options metrics; do
+for page in architectures options metrics; do
   if [ "$mode" = --check ]; then
     "$program" "$page" | diff -u "docs/$page.md" - || {
       echo "docs: docs/$page.md is not what the declarations say; run: make docs" >&2

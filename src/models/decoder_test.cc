@@ -2,16 +2,18 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <functional>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "models/architectures.h"
 #include "models/model_test_util.h"
 
 namespace hearth {
 namespace {
 
 using test::Golden;
-using test::kLogitErrorBudget;
 using test::read_golden;
 
 std::filesystem::path golden(const std::string& name) {
@@ -38,7 +40,7 @@ TEST_P(GoldenModel, LogitsAgreeWithTransformers) {
   ASSERT_EQ(logits.size(), expected.logits.size());
   for (std::size_t i = 0; i < logits.size(); ++i) {
     for (std::size_t j = 0; j < logits[i].size(); ++j) {
-      ASSERT_NEAR(logits[i][j], expected.logits[i][j], kLogitErrorBudget)
+      ASSERT_NEAR(logits[i][j], expected.logits[i][j], expected.logit_error_budget)
           << "position " << i << ", token " << j;
     }
   }
@@ -84,15 +86,36 @@ TEST_P(GoldenModel, CompanyChangesNoBit) {
   }
 }
 
+TEST_P(GoldenModel, ActivationsTakeWhatWasForeseen) {
+  const ModelHarness harness(GetParam());
+  constexpr std::size_t kMax = ModelHarness::kMaxTokens;
+  EXPECT_EQ(activation_bytes_for(harness.model().config(), {kMax, kMax, kMax}),
+            harness.model().activation_bytes());
+}
+
 INSTANTIATE_TEST_SUITE_P(Families, GoldenModel,
                          ::testing::Values("llama-tied", "llama-untied-bias", "llama-wide-heads",
                                            "llama-rope-linear", "llama-rope-llama3",
-                                           "llama-rope-yarn", "qwen2"),
+                                           "llama-rope-yarn", "qwen2", "bloom", "bloom-six-heads",
+                                           "falcon", "falcon-two-norms", "gemma", "gemma2",
+                                           "gemma3", "gpt2", "mixtral", "phi3", "phi3-short",
+                                           "phi3-long", "qwen2moe", "qwen3", "qwen3moe", "smollm3"),
                          [](const auto& case_info) {
                            std::string name = case_info.param;
                            std::ranges::replace(name, '-', '_');
                            return name;
                          });
+
+TEST(Architectures, EachHasAGoldenModel) {
+  std::set<std::string, std::less<>> proven;
+  for (const auto& entry : std::filesystem::directory_iterator("tests/golden/models")) {
+    if (entry.path().extension() != ".gguf") continue;
+    const ModelFile file = ModelFile::open(entry.path()).value();
+    proven.emplace(file.find_text("general.architecture").value().value());
+  }
+  for (const Architecture& row : architectures())
+    EXPECT_TRUE(proven.contains(row.name)) << row.name;
+}
 
 TEST(Decoder, CountsParametersAndBytes) {
   const ModelHarness harness("llama-tied");

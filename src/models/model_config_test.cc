@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -19,7 +20,7 @@ using test::GgufWriter;
 using test::shape_of;
 using ::testing::HasSubstr;
 
-using Value = std::variant<std::uint32_t, float, std::string>;
+using Value = std::variant<std::uint32_t, float, bool, std::vector<bool>, std::string>;
 
 // A one-layer llama, as a set of keys and tensors that a test may change before it is written.
 struct Draft {
@@ -133,11 +134,110 @@ INSTANTIATE_TEST_SUITE_P(
                "'dynamic'"},
         BadKey{"VocabularyMismatch", "llama.vocab_size", 9u, StatusCode::kDataLoss,
                "llama.vocab_size is 9, but token_embd.weight has 8 rows"},
-        BadKey{"Experts", "llama.expert_count", 8u, StatusCode::kUnimplemented,
-               "mixtures of experts"},
+        BadKey{"ExpertsWithoutTheirUse", "llama.expert_count", 8u, StatusCode::kDataLoss,
+               "'llama.expert_used_count' is missing"},
+        BadKey{"ClampedProjections", "llama.attention.clamp_kqv", 8.0f, StatusCode::kUnimplemented,
+               "llama.attention.clamp_kqv is not supported"},
+        BadKey{"ScaledLogits", "llama.logit_scale", 8.0f, StatusCode::kUnimplemented,
+               "llama.logit_scale is not supported"},
+        BadKey{"SigmoidRouter", "llama.expert_gating_func", 2u, StatusCode::kUnimplemented,
+               "only 1 (softmax) is supported"},
+        BadKey{"NegativeCap", "llama.final_logit_softcapping", -1.0f, StatusCode::kDataLoss,
+               "llama.final_logit_softcapping is -1; it must not be below 0"},
+        BadKey{"LongRopeWithoutFactors", "llama.rope.scaling.type", "longrope",
+               StatusCode::kDataLoss, "the file lacks the first"},
         BadKey{"ValueLength", "llama.attention.value_length", 4u, StatusCode::kUnimplemented,
                "values of another length (4)"}),
     [](const auto& test) { return test.param.name; });
+
+// The draft as a file of another family.
+Draft draft_of(const std::string& architecture) {
+  Draft draft;
+  decltype(draft.keys) renamed;
+  for (const auto& [key, value] : draft.keys) {
+    const bool own = key.starts_with("llama.");
+    renamed.emplace(own ? architecture + key.substr(key.find('.')) : key, value);
+  }
+  renamed["general.architecture"] = architecture;
+  draft.keys = std::move(renamed);
+  return draft;
+}
+
+std::string refusal_of(const Draft& draft) {
+  const auto config = config_of(draft);
+  return config ? "nothing is refused" : config.error().message();
+}
+
+TEST(ModelConfig, MoreExpertsUsedThanThereAreIsRefused) {
+  Draft draft;
+  draft.keys["llama.expert_count"] = 4u;
+  draft.keys["llama.expert_used_count"] = 5u;
+  EXPECT_THAT(refusal_of(draft), HasSubstr("expert_used_count (5) is more than"));
+}
+
+TEST(ModelConfig, ExpertsAreForTheFamiliesThatHaveThem) {
+  Draft dense = draft_of("qwen2");
+  dense.keys["qwen2.expert_count"] = 4u;
+  EXPECT_THAT(refusal_of(dense), HasSubstr("not supported for qwen2 (qwen2.expert_count is 4)"));
+  EXPECT_THAT(refusal_of(draft_of("qwen3moe")), HasSubstr("'qwen3moe.expert_count' is missing"));
+}
+
+TEST(ModelConfig, AModelThatLooksAheadIsRefused) {
+  Draft draft;
+  draft.keys["llama.attention.causal"] = false;
+  EXPECT_THAT(refusal_of(draft), HasSubstr("looks ahead"));
+}
+
+TEST(ModelConfig, LongRopeNeedsWhatItExtends) {
+  Draft draft = draft_of("phi3");
+  draft.tensors["rope_factors_short.weight"] = shape_of({4});
+  draft.tensors["rope_factors_long.weight"] = shape_of({4});
+  EXPECT_THAT(refusal_of(draft), HasSubstr("'phi3.rope.scaling.original_context_length' is miss"));
+  draft.tensors["rope_factors_long.weight"] = shape_of({3});
+  EXPECT_THAT(refusal_of(draft),
+              HasSubstr("'rope_factors_long.weight' has shape [3], expected [4]"));
+}
+
+TEST(ModelConfig, WindowsFollowAPeriodOrAList) {
+  Draft draft = draft_of("gemma3");
+  draft.keys["gemma3.block_count"] = 7u;
+  draft.keys["gemma3.attention.sliding_window"] = 16u;
+  const auto global_layers = [](const ModelConfig& config) {
+    std::vector<std::size_t> layers;
+    for (std::size_t i = 0; i < config.layers.size(); ++i) {
+      if (config.layers[i].sliding_window == 0) layers.push_back(i);
+      const bool local = config.layers[i].sliding_window > 0;
+      EXPECT_EQ(config.layers[i].rope, local ? LayerRope::kLocal : LayerRope::kGlobal);
+    }
+    return layers;
+  };
+  EXPECT_THAT(global_layers(config_of(draft).value()), ::testing::ElementsAre(5));
+  draft.keys["gemma3.attention.sliding_window_pattern"] = 3u;
+  EXPECT_THAT(global_layers(config_of(draft).value()), ::testing::ElementsAre(2, 5));
+  draft.keys["gemma3.attention.sliding_window_pattern"] =
+      std::vector<bool>{true, false, true, true, true, true, false};
+  EXPECT_THAT(global_layers(config_of(draft).value()), ::testing::ElementsAre(1, 6));
+  draft.keys["gemma3.attention.sliding_window_pattern"] = std::vector<bool>{true, false};
+  EXPECT_THAT(refusal_of(draft), HasSubstr("sliding_window_pattern has 2 entries for 7 layers"));
+}
+
+TEST(ModelConfig, OneSizeOfAFamilyScalesItsAttentionOtherwise) {
+  Draft draft = draft_of("gemma2");
+  draft.keys["gemma2.attention.key_length"] = 16u;
+  draft.keys["gemma2.attention.value_length"] = 16u;
+  EXPECT_FLOAT_EQ(config_of(draft)->attention_scale, 1.0f / 4.0f);
+  draft.keys["gemma2.block_count"] = 46u;
+  EXPECT_FLOAT_EQ(config_of(draft)->attention_scale, 1.0f / std::sqrt(8.0f));
+}
+
+TEST(ModelConfig, AlibiSlopesAreGeometricAndHalvedBetween) {
+  EXPECT_THAT(alibi_slopes(8, 8.0f), ::testing::ElementsAre(0.5f, 0.25f, 0.125f, 0.0625f, 0.03125f,
+                                                            0.015625f, 0.0078125f, 0.00390625f));
+  const std::vector<float> six = alibi_slopes(6, 8.0f);
+  EXPECT_FLOAT_EQ(six[3], 0.00390625f);
+  EXPECT_FLOAT_EQ(six[4], 0.5f);
+  EXPECT_FLOAT_EQ(six[5], 0.125f);
+}
 
 TEST(ModelConfig, AVocabularyAloneIsRefusedByItsName) {
   GgufWriter writer;
@@ -184,6 +284,32 @@ TEST(Weights, UndeclaredTensorsAreRefused) {
   const Status status = load_status(draft);
   EXPECT_EQ(status.code(), StatusCode::kUnimplemented);
   EXPECT_THAT(status.message(), HasSubstr("attn_q_norm"));
+}
+
+TEST(Weights, FusedProjectionsMustHoldAllParts) {
+  Draft draft;
+  for (const char* part : {"q", "k", "v"})
+    draft.tensors.erase("blk.0.attn_" + std::string(part) + ".weight");
+  draft.tensors["blk.0.attn_qkv.weight"] = shape_of({64, 32});
+  EXPECT_TRUE(load_status(draft).ok());
+  draft.tensors["blk.0.attn_qkv.weight"] = shape_of({63, 32});
+  EXPECT_THAT(load_status(draft).message(),
+              HasSubstr("'blk.0.attn_qkv.weight' has shape [63, 32], expected [64, 32]"));
+}
+
+TEST(Weights, FamiliesWithBiasesNeedAllOfThem) {
+  Draft draft = draft_of("bloom");
+  const Status status = load_status(draft);
+  EXPECT_EQ(status.code(), StatusCode::kDataLoss);
+  EXPECT_THAT(status.message(), HasSubstr("'blk.0.attn_q.bias' [32] is missing"));
+}
+
+TEST(Weights, PositionsBeyondTheLearnedOnesAreRefused) {
+  const ModelFile file = ModelFile::open("tests/golden/models/gpt2.gguf").value();
+  const auto device = make_cpu_device({.num_threads = 1}).value();
+  const auto model = Model::load(file, *device).value();
+  EXPECT_TRUE(model->reserve(1, 1, 128).ok());
+  EXPECT_THAT(model->reserve(1, 1, 129).message(), HasSubstr("learned 128 positions; 129"));
 }
 
 TEST(Weights, FrequenciesLeftByConvertersAreIgnored) {

@@ -1,0 +1,88 @@
+#include "models/architectures_page.h"
+
+#include <fmt/ranges.h>
+
+#include <string_view>
+#include <vector>
+
+#include "models/architectures.h"
+
+namespace hearth {
+namespace {
+
+constexpr std::string_view kHead =
+    R"(# Architectures
+
+Generated from `src/models/architectures.cc`; do not edit. A GGUF file names its architecture in
+`general.architecture`; `hearth inspect FILE` says whether a file can be served, and why not.
+
+Each is checked against transformers on tiny random models (`tests/golden/models`): logits within a
+stated budget, the same greedy text. That proves the arithmetic, not the quality of any released
+model's answers. A file with tensors or settings that its row does not know is refused.
+
+| architecture | models | positions | norms | feed-forward |
+| --- | --- | --- | --- | --- |
+)";
+
+std::string positions_of(const Architecture& row) {
+  switch (row.positions) {
+    case PositionEncoding::kAlibi:
+      return "ALiBi";
+    case PositionEncoding::kLearned:
+      return "learned";
+    case PositionEncoding::kRope:
+      break;
+  }
+  std::string text =
+      row.rope_layout == RopeLayout::kInterleaved ? "RoPE, adjacent pairs" : "RoPE, split halves";
+  if (row.unrotated_period > 0)
+    text += fmt::format(", none in every layer {}", row.unrotated_period);
+  if (row.global_period > 0)
+    text += fmt::format(", windows but in every layer {}", row.global_period);
+  return text;
+}
+
+std::string norms_of(const Architecture& row) {
+  std::vector<std::string_view> parts = {row.norm == NormKind::kRms ? "RMS" : "LayerNorm"};
+  if (row.norm_placement == NormPlacement::kPrePost) parts.emplace_back("before and after");
+  if (row.qk_norm) parts.emplace_back("on Q and K");
+  if (row.embedding_norm) parts.emplace_back("on the embedding");
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
+std::string_view activation_name(Activation activation) {
+  switch (activation) {
+    case Activation::kSilu:
+      return "SiLU";
+    case Activation::kGelu:
+      return "GELU";
+    case Activation::kGeluTanh:
+      return "GELU (tanh)";
+    case Activation::kRelu:
+      return "ReLU";
+  }
+  return "";
+}
+
+std::string feed_forward_of(const Architecture& row) {
+  std::string text =
+      fmt::format("{}{}", row.gated ? "gated " : "", activation_name(row.activation));
+  if (row.parallel_residual) text += ", beside attention";
+  if (row.experts == ExpertUse::kPerhaps) text += ", dense or experts";
+  if (row.experts == ExpertUse::kAlways) text += ", experts";
+  if (row.shared_expert) text += " and a shared one";
+  return text;
+}
+
+}  // namespace
+
+std::string architectures_markdown() {
+  std::string page(kHead);
+  for (const Architecture& row : architectures()) {
+    page += fmt::format("| `{}` | {} | {} | {} | {} |\n", row.name, row.models, positions_of(row),
+                        norms_of(row), feed_forward_of(row));
+  }
+  return page;
+}
+
+}  // namespace hearth

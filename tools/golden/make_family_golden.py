@@ -1,0 +1,317 @@
+#!/usr/bin/env python3
+"""Makes the cases of tests/golden/models beyond Llama and Qwen 2: one or more per decoder family.
+
+Like make_model_golden.py, which see: tiny random models as GGUF, in the names and layouts of llama.cpp's
+converter, with logits and greedy text by transformers in float32 (but for the cache, see round_cache).
+
+usage: make_family_golden.py [--hf FOLDER] [--only NAME] [OUTPUT_FOLDER]
+  --hf FOLDER  also saves each model as a Hugging Face directory below FOLDER
+  --only NAME  makes this case alone
+"""
+
+import argparse
+import json
+import math
+import pathlib
+import sys
+
+import gguf
+import numpy as np
+import torch
+import transformers
+
+from make_model_golden import VOCAB, golden_of, interleave
+
+SHAPE = dict(vocab_size=VOCAB, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+             num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=128,
+             rms_norm_eps=1e-5, tie_word_embeddings=True, initializer_range=0.35,
+             pad_token_id=0, bos_token_id=1, eos_token_id=2)
+ROPE = dict(rope_parameters=dict(rope_type="default", rope_theta=10000.0))
+SHORT = [1.0 + 0.1 * i for i in range(3)]
+LONG = [1.5 + 1.0 * i for i in range(3)]
+
+# Modules of one layer, and outside of layers, in the usual spelling and the roles they have.
+LLAMA = {
+    "input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
+    "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
+    "self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up",
+    "mlp.gate": "ffn_gate_inp", "mlp.shared_expert_gate": "ffn_gate_inp_shexp",
+    "mlp.shared_expert.gate_proj": "ffn_gate_shexp", "mlp.shared_expert.up_proj": "ffn_up_shexp",
+    "mlp.shared_expert.down_proj": "ffn_down_shexp", "mlp.experts.down_proj": "ffn_down_exps",
+}
+GEMMA2 = LLAMA | {
+    "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+BLOOM = {
+    "input_layernorm": "attn_norm", "self_attention.query_key_value": "attn_qkv",
+    "self_attention.dense": "attn_output", "post_attention_layernorm": "ffn_norm",
+    "mlp.dense_h_to_4h": "ffn_up", "mlp.dense_4h_to_h": "ffn_down",
+    "ln_mlp": "attn_norm", "ln_attn": "attn_norm_2",
+}
+GPT2 = {
+    "ln_1": "attn_norm", "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output", "ln_2": "ffn_norm",
+    "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down",
+}
+TOP = {
+    "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
+    "transformer.word_embeddings": "token_embd", "transformer.word_embeddings_layernorm": "token_embd_norm",
+    "transformer.ln_f": "output_norm", "transformer.wte": "token_embd", "transformer.wpe": "position_embd",
+}
+
+
+def split_groups(value, config, group_size):
+    """From (group_size queries, key, value) per group of heads to all queries, all keys, all values."""
+    dim = config.hidden_size // config.num_attention_heads
+    parts = value.reshape(-1, group_size + 2, dim, *value.shape[1:])
+    pick = [parts[:, :group_size], parts[:, group_size], parts[:, group_size + 1]]
+    return np.concatenate([p.reshape(-1, *value.shape[1:]) for p in pick])
+
+
+def bloom_tensor(role, value, config):
+    return split_groups(value, config, 1) if role == "attn_qkv" else value
+
+
+def falcon_tensor(role, value, config):
+    heads, kv_heads = config.num_attention_heads, config.num_kv_heads
+    if not config.new_decoder_architecture and config.multi_query:
+        kv_heads = 1
+    return split_groups(value, config, heads // kv_heads) if role == "attn_qkv" else value
+
+
+def gemma_tensor(role, value, config):
+    return value + 1 if role.endswith("norm") else value
+
+
+def gpt2_tensor(role, value, config):
+    return value.T if value.ndim == 2 and role.split("_")[0] in ("attn", "ffn") else value
+
+
+def interleaved_tensor(role, value, config):
+    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
+    return interleave(value, heads[role]) if role in heads else value
+
+
+def window_keys(writer, config):
+    writer.add_sliding_window(config.sliding_window)
+
+
+def gemma2_keys(writer, config):
+    window_keys(writer, config)
+    writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
+    writer.add_final_logit_softcapping(config.final_logit_softcapping)
+
+
+def gemma3_keys(writer, config):
+    window_keys(writer, config)
+    writer.add_rope_freq_base(config.rope_parameters["full_attention"]["rope_theta"])
+    if config.rope_parameters["full_attention"]["rope_type"] == "linear":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(config.rope_parameters["full_attention"]["factor"])
+
+
+def phi3_keys(writer, config):
+    writer.add_sliding_window(config.sliding_window or 0)
+    rope = config.rope_parameters
+    dim = config.hidden_size // config.num_attention_heads
+    writer.add_rope_dimension_count(int(dim * rope.get("partial_rotary_factor", 1.0)))
+    if rope["rope_type"] != "longrope":
+        return
+    original = rope["original_max_position_embeddings"]
+    scale = config.max_position_embeddings / original
+    writer.add_rope_scaling_orig_ctx_len(original)
+    writer.add_rope_scaling_attn_factors(math.sqrt(1 + math.log(scale) / math.log(original)))
+    writer.add_tensor("rope_factors_long.weight", np.array(rope["long_factor"], np.float32))
+    writer.add_tensor("rope_factors_short.weight", np.array(rope["short_factor"], np.float32))
+
+
+def expert_keys(writer, config):
+    count = getattr(config, "num_local_experts", None) or config.num_experts
+    writer.add_expert_count(count)
+    writer.add_expert_used_count(config.num_experts_per_tok)
+    if size := getattr(config, "moe_intermediate_size", None):
+        writer.add_expert_feed_forward_length(size)
+    if size := getattr(config, "shared_expert_intermediate_size", None):
+        writer.add_expert_shared_feed_forward_length(size)
+
+
+def falcon_keys(writer, config):
+    writer.add_tensor_data_layout("jploski")
+
+
+class Family:
+    """How the models of one transformers class become files of one architecture."""
+
+    def __init__(self, architecture, cls, modules=LLAMA, tensor=None, keys=None, **options):
+        self.architecture, self.cls, self.modules = architecture, cls, modules
+        self.tensor = tensor or (lambda role, value, config: value)
+        self.keys = keys or (lambda writer, config: None)
+        self.options = SHAPE | options
+
+
+def gemma(cls, architecture, modules, keys=None, **options):
+    return Family(architecture, cls, modules, gemma_tensor, keys, head_dim=16, **options)
+
+
+def longrope(original):
+    return dict(original_max_position_embeddings=original, rope_parameters=dict(
+        rope_type="longrope", rope_theta=10000.0, partial_rotary_factor=0.75, short_factor=SHORT,
+        long_factor=LONG, original_max_position_embeddings=original))
+
+
+FLAT = dict(n_layer=2, n_head=4, layer_norm_epsilon=1e-5)
+GEMMA2_OPTIONS = dict(ROPE, query_pre_attn_scalar=16, sliding_window=12, attn_logit_softcapping=4.0,
+                      final_logit_softcapping=5.0)
+GEMMA3_ROPE = dict(sliding_attention=dict(rope_type="default", rope_theta=10000.0),
+                   full_attention=dict(rope_type="linear", factor=4.0, rope_theta=1000000.0))
+QWEN_EXPERTS = dict(num_experts=6, num_experts_per_tok=3, moe_intermediate_size=16)
+
+CASES = {
+    "bloom": Family("bloom", "Bloom", BLOOM, bloom_tensor, **FLAT),
+    # Not a power of two: ALiBi's slopes come from two sequences.
+    "bloom-six-heads": Family("bloom", "Bloom", BLOOM, bloom_tensor, **(FLAT | dict(n_head=6)), hidden_size=48),
+    "falcon": Family("falcon", "Falcon", BLOOM, falcon_tensor, falcon_keys, **ROPE),
+    "falcon-two-norms": Family("falcon", "Falcon", BLOOM, falcon_tensor, falcon_keys, **ROPE, num_kv_heads=2,
+                               new_decoder_architecture=True),
+    "gemma": gemma("Gemma", "gemma", LLAMA, **ROPE),
+    "gemma2": gemma("Gemma2", "gemma2", GEMMA2, gemma2_keys, **GEMMA2_OPTIONS),
+    "gemma3": gemma("Gemma3", "gemma3", GEMMA2, gemma3_keys, num_hidden_layers=6, sliding_window=12,
+                    query_pre_attn_scalar=16, rope_parameters=GEMMA3_ROPE),
+    "gpt2": Family("gpt2", "GPT2", GPT2, gpt2_tensor, n_embd=32, n_positions=128, n_inner=None, **FLAT),
+    "mixtral": Family("llama", "Mixtral", LLAMA, interleaved_tensor, expert_keys, **ROPE, num_local_experts=4,
+                      num_experts_per_tok=2, tie_word_embeddings=False),
+    "phi3": Family("phi3", "Phi3", keys=phi3_keys, **ROPE, sliding_window=12, tie_word_embeddings=False),
+    "phi3-short": Family("phi3", "Phi3", keys=phi3_keys, **longrope(64)),
+    "phi3-long": Family("phi3", "Phi3", keys=phi3_keys, **longrope(16)),
+    "qwen2moe": Family("qwen2moe", "Qwen2Moe", keys=expert_keys, **ROPE, **QWEN_EXPERTS,
+                       shared_expert_intermediate_size=24),
+    "qwen3": Family("qwen3", "Qwen3", **ROPE, head_dim=16),
+    "qwen3moe": Family("qwen3moe", "Qwen3Moe", keys=expert_keys, **ROPE, **QWEN_EXPERTS, head_dim=16,
+                       norm_topk_prob=True),
+    "smollm3": Family("smollm3", "SmolLM3", LLAMA, interleaved_tensor, **ROPE, num_hidden_layers=4),
+}
+
+
+def round_cache(model):
+    """Rounds keys and values to float16, as our cache does. False where a class has no one place for it."""
+    module = sys.modules[type(model).__module__]
+    if hasattr(module, "BloomAttention"):
+        owner, name, first = module.BloomAttention, "_reshape", None
+    elif hasattr(module, "eager_attention_forward"):
+        owner, name, first = module, "eager_attention_forward", 2
+    else:
+        return False
+    original = getattr(owner, name)
+    if hasattr(original, "rounds"):
+        return True
+
+    def half(x):
+        return x.half().float()
+
+    def rounded(*args, **kwargs):
+        if first is None:
+            query, key, value = original(*args, **kwargs)
+            return query, half(key), half(value)
+        return original(*args[:first], half(args[first]), half(args[first + 1]), *args[first + 2:], **kwargs)
+
+    rounded.rounds = True
+    setattr(owner, name, rounded)
+    return True
+
+
+def make_model(family, seed):
+    config_name = {"Gemma3": "Gemma3TextConfig"}.get(family.cls, f"{family.cls}Config")
+    model_name = {"GPT2": "GPT2LMHeadModel"}.get(family.cls, f"{family.cls}ForCausalLM")
+    config = getattr(transformers, config_name)(**family.options)
+    config._attn_implementation = "eager"
+    torch.manual_seed(seed)
+    model = getattr(transformers, model_name)(config).float().eval()
+    center = 0.0 if family.tensor is gemma_tensor else 1.0
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.normal_(0.0, 0.3)
+            elif "norm" in name or ".ln_" in name:
+                parameter.uniform_(center - 0.5, center + 0.5)
+            elif parameter.ndim > 1:
+                parameter.normal_(0.0, 0.35)
+    round_cache(model)
+    return model
+
+
+def lively_model(family):
+    """Of a few models the one that repeats itself least: its greedy text proves most."""
+    models = [make_model(family, seed) for seed in range(7, 13)]
+    return max(models, key=lambda model: len(set(golden_of(model)["greedy"])))
+
+
+def tensors_of(family, model):
+    for name, parameter in model.named_parameters():
+        value = parameter.detach().numpy()
+        prefix = ""
+        if ".layers." in name or ".h." in name:
+            _, _, layer, name = name.split(".", 3)
+            prefix = f"blk.{layer}."
+        if name == "mlp.experts.gate_up_proj":
+            gate, up = np.split(value, 2, axis=1)
+            yield f"{prefix}ffn_gate_exps.weight", gate
+            yield f"{prefix}ffn_up_exps.weight", up
+            continue
+        module, kind = name.rsplit(".", 1) if name.endswith(("weight", "bias")) else (name, "weight")
+        role = family.modules[module] if prefix else TOP[module]
+        value = family.tensor(role, value, model.config)
+        yield f"{prefix}{role}.{kind}", value.squeeze(0) if value.shape[0] == 1 else value
+
+
+def write_gguf(path, family, model):
+    config = model.config
+    writer = gguf.GGUFWriter(path, family.architecture)
+    writer.add_name(f"tiny random {family.architecture}")
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(128)
+    writer.add_embedding_length(config.hidden_size)
+    flat = family.modules in (BLOOM, GPT2)
+    writer.add_feed_forward_length(4 * config.hidden_size if flat else config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_vocab_size(VOCAB)
+    if flat:
+        writer.add_layer_norm_eps(config.layer_norm_epsilon)
+    else:
+        writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+        writer.add_head_count_kv(config.num_key_value_heads)
+    if family.cls == "Falcon":
+        writer.add_head_count_kv(config.num_kv_heads if config.new_decoder_architecture else 1)
+    if "head_dim" in family.options:
+        writer.add_key_length(config.head_dim)
+        writer.add_value_length(config.head_dim)
+    family.keys(writer, config)
+    for name, value in tensors_of(family, model):
+        writer.add_tensor(name, np.ascontiguousarray(value))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--hf", type=pathlib.Path)
+    parser.add_argument("--only")
+    parser.add_argument("out", nargs="?", type=pathlib.Path, default=pathlib.Path("tests/golden/models"))
+    options = parser.parse_args()
+    for name in [options.only] if options.only else CASES:
+        family = CASES[name]
+        model = lively_model(family)
+        write_gguf(options.out / f"{name}.gguf", family, model)
+        golden = golden_of(model) | dict(float16_cache=round_cache(model))
+        (options.out / f"{name}.json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
+        if options.hf:
+            model.save_pretrained(options.hf / name)
+        spread = np.abs(np.array(golden["logits"])).max()
+        print(f"{name}: largest logit {spread:.1f}, greedy {golden['greedy']}")
+
+
+if __name__ == "__main__":
+    main()
