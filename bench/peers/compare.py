@@ -172,6 +172,8 @@ class Comparison:
             long, short = statistics.median(values["long"]), statistics.median(values["short"])
             self.report(Row(f"decode at {LONG_CONTEXT} vs {SHORT_CONTEXT}, {title}", long, short, LONG_CONTEXT_FLOOR,
                             "tokens/s", detail="both ours", samples=values))
+            if not self.args.quick:  # The peer reads the whole context for every sample.
+                self.report(samples.row(f"decode at {LONG_CONTEXT}, {title}", DECODE_FLOOR, "tokens/s"))
 
     def raw_ours(self, model, title, groups, samples):
         decodes = groups & {"decode", "batch", "context"}
@@ -191,6 +193,8 @@ class Comparison:
             else:
                 short = result["context"] == SHORT_CONTEXT
                 samples.add("context", "short" if short else "long", speed)
+                if not short:
+                    samples.add(f"decode at {LONG_CONTEXT}, {title}", Hearth.name, speed)
                 if short:
                     samples.add(f"decode, 1 stream, {title}", Hearth.name, speed)
 
@@ -201,6 +205,9 @@ class Comparison:
         if "decode" in groups:
             samples.add(f"decode, 1 stream, {title}", setting,
                         self.peer.bench(model, setting, decode=DECODE_TOKENS, context=SHORT_CONTEXT))
+        if "context" in groups and not self.args.quick:
+            samples.add(f"decode at {LONG_CONTEXT}, {title}", setting,
+                        self.peer.bench(model, setting, decode=DECODE_TOKENS, context=LONG_CONTEXT))
         if "batch" in groups:
             speeds = self.peer.bench_batches(model, setting, SHORT_CONTEXT, BATCHES, DECODE_TOKENS)
             for batch, speed in speeds.items():

@@ -1,6 +1,7 @@
 #include "base/file.h"
 #include "cli/command.h"
 #include "cli/model_bench.h"
+#include "cli/model_flags.h"
 #include "cli/model_path.h"
 #include "cli/terminal.h"
 #include "models/hf_directory.h"
@@ -43,6 +44,7 @@ class BenchModelCommand final : public Command {
                  .help = "Tokens of a prompt computed in one step, as in the server.",
                  .advanced = true},
                 {.min = 1, .max = 65536});
+    add_kv_cache_dtype(options, bench_.kv_cache_dtype);
     options.section("Machine");
     options.add(num_threads_,
                 {.name = "threads", .help = "Threads that compute. 0: one per usable CPU."},
@@ -81,13 +83,14 @@ class BenchModelCommand final : public Command {
     HEARTH_ASSIGN_OR_RETURN(const auto device,
                             make_cpu_device({.num_threads = num_threads_, .kernels = kernels_}));
     HEARTH_ASSIGN_OR_RETURN(const auto model, Model::load(file, *device));
-    const StepWorkCounter work(file, model->config());
+    const StepWorkCounter work(file, model->config(), bench_.kv_cache_dtype);
     HEARTH_ASSIGN_OR_RETURN(ModelBench bench, ModelBench::create(*model, work, bench_));
     return ModelBenchReport{.model = path.filename().string(),
                             .file_bytes = file.file_bytes(),
                             .num_parameters = model->num_parameters(),
                             .device = std::string(device->description()),
                             .num_threads = device->host_threads().num_threads(),
+                            .kv_cache_dtype = bench_.kv_cache_dtype,
                             .peaks = measure_peaks(device->host_threads(), kPeakBudget),
                             .results = bench.run()};
   }

@@ -114,7 +114,7 @@ Result<ModelBench> ModelBench::create(Model& model, const StepWorkCounter& work,
   }
   const std::size_t max_sequences =
       largest(cases, [](const BenchCase& test) { return test.num_sequences; });
-  KvShape shape = kv_shape(model.config(), kBlockSize, DType::kF16);
+  KvShape shape = kv_shape(model.config(), kBlockSize, options.kv_cache_dtype);
   shape.num_blocks = largest(
       cases, [](const BenchCase& test) { return test.num_sequences * blocks_per_sequence(test); });
   HEARTH_RETURN_IF_ERROR(check_memory(shape));

@@ -26,6 +26,7 @@ struct ModelBenchOptions {
   std::size_t decode_len = 64;                 // Tokens that each stream decodes; 0: none.
   std::size_t repeat = 3;
   std::size_t max_batched_tokens = 512;  // Of one step, as in the server.
+  DType kv_cache_dtype = DType::kF16;
 };
 
 enum class BenchKind : bool { kPrefill, kDecode };
@@ -92,6 +93,7 @@ struct ModelBenchReport {
   std::size_t num_parameters = 0;
   std::string device;
   std::size_t num_threads = 0;
+  DType kv_cache_dtype = DType::kF16;
   MachinePeaks peaks;
   std::vector<BenchResult> results;
 };

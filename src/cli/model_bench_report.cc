@@ -73,9 +73,10 @@ json::Value result_json(const BenchResult& result, const MachinePeaks& peaks) {
 }  // namespace
 
 std::string report_text(const ModelBenchReport& report) {
-  std::string text =
-      fmt::format("{}, {} parameters, {}\n\nat most, measured just now\n{}\n", report.model,
-                  human_count(report.num_parameters), report.device, peaks_text(report.peaks));
+  std::string text = fmt::format(
+      "{}, {} parameters, {}, keys and values in {}\n\nat most, measured just now\n{}\n",
+      report.model, human_count(report.num_parameters), report.device,
+      kv_cache_dtype_name(report.kv_cache_dtype), peaks_text(report.peaks));
   std::vector<std::vector<std::string>> rows = {{"test", "sequences", "context", "tokens",
                                                  "tokens/s", "GB/s", "of peak", "GMAC/s",
                                                  "of peak"}};
@@ -102,6 +103,7 @@ json::Value report_json(const ModelBenchReport& report) {
                       {"device", report.device},
                       {"threads", std::uint64_t{report.num_threads}},
                       {"peaks", peaks_json(report.peaks)},
+                      {"kv_cache_dtype", kv_cache_dtype_name(report.kv_cache_dtype)},
                       {"results", std::move(results)}};
 }
 

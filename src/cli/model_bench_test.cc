@@ -16,7 +16,7 @@ struct Loaded {
   ModelFile file = *ModelFile::parse(bytes);
   std::unique_ptr<Device> device = *make_cpu_device({.num_threads = 1});
   std::unique_ptr<Model> model = *Model::load(file, *device);
-  StepWorkCounter work{file, model->config()};
+  StepWorkCounter work{file, model->config(), DType::kF16};
 };
 
 ModelBenchOptions small_options() {

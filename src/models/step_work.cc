@@ -10,7 +10,6 @@ namespace {
 constexpr std::string_view kEmbedding = "token_embd.weight";
 constexpr std::string_view kOutput = "output.weight";
 constexpr std::string_view kPositions = "position_embd.weight";
-constexpr std::uint64_t kKvValueBytes = sizeof(std::uint16_t);
 
 // Positions that rows [first, first + count) of a sequence attend to, added up.
 std::uint64_t attended_positions(std::uint64_t first, std::uint64_t count, std::uint64_t window) {
@@ -38,8 +37,10 @@ void StepWorkCounter::Matrices::add(const TensorView& tensor, std::uint64_t used
       tensor.shape.num_elements() / total * used;
 }
 
-StepWorkCounter::StepWorkCounter(const ModelFile& file, const ModelConfig& config)
-    : kv_row_values_(2 * config.kv_width()), attention_macs_(2 * config.q_width()) {
+StepWorkCounter::StepWorkCounter(const ModelFile& file, const ModelConfig& config, DType kv_dtype)
+    : kv_row_bytes_(2 * config.heads.num_kv_heads *
+                    kv_head_bytes(kv_dtype, config.heads.head_dim, /*block_size=*/1)),
+      attention_macs_(2 * config.q_width()) {
   const TensorView* output = file.find_tensor(kOutput);
   output_.add(output != nullptr ? *output : *file.find_tensor(kEmbedding));
   for (const TensorView& tensor : file.tensors()) {
@@ -72,7 +73,7 @@ StepWork StepWorkCounter::count(const StepRows& rows) const {
     // The first row of a window looks furthest back.
     const std::uint64_t kept =
         window == 0 ? end : std::min<std::uint64_t>(end, window - 1 + rows.rows_per_sequence);
-    work.kv_bytes += num_layers * rows.num_sequences * kept * kv_row_values_ * kKvValueBytes;
+    work.kv_bytes += num_layers * rows.num_sequences * kept * kv_row_bytes_;
     work.float_macs += num_layers * attention_macs_ * rows.num_sequences *
                        attended_positions(rows.first_position, rows.rows_per_sequence, window);
   }

@@ -35,8 +35,9 @@ struct StepWork {
 // Counts by the file's own tensors, so that mixtures of formats come out right. Immutable.
 class StepWorkCounter {
  public:
-  // `file` is one that Model::load() accepts with `config`. Borrows nothing after construction.
-  StepWorkCounter(const ModelFile& file, const ModelConfig& config);
+  // `file` is one that Model::load() accepts with `config`; keys and values are cached in
+  // `kv_dtype` (see KvLayerView). Borrows nothing after construction.
+  StepWorkCounter(const ModelFile& file, const ModelConfig& config, DType kv_dtype);
 
   StepWork count(const StepRows& rows) const;
 
@@ -57,7 +58,7 @@ class StepWorkCounter {
 
   Matrices layers_;               // Multiplied with every row.
   Matrices output_;               // Multiplied with the rows whose logits are wanted.
-  std::uint64_t kv_row_values_;   // Keys and values of one position in a layer.
+  std::uint64_t kv_row_bytes_;    // Keys and values of one position in a layer.
   std::uint64_t attention_macs_;  // Per row and attended position in a layer.
   std::vector<WindowedLayers> windows_;
 };

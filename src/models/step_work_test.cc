@@ -13,13 +13,14 @@ constexpr std::uint64_t kOutputParameters = test::kTinyVocabSize * 64;
 constexpr std::uint64_t kKvBytesPerPosition = 2 * 2 * 32 * 2;
 constexpr std::uint64_t kAttentionMacs = 2 * 2 * 64;  // Per row and position, both layers.
 
-StepWorkCounter counter_of(const test::TinyLlamaOptions& options, std::size_t window = 0) {
+StepWorkCounter counter_of(const test::TinyLlamaOptions& options, std::size_t window = 0,
+                           DType kv_dtype = DType::kF16) {
   const auto bytes = test::tiny_llama_bytes(options);
   const auto file = ModelFile::parse(bytes);
   auto config = read_model_config(*file);
   for (LayerConfig& layer : config->layers)
     layer.sliding_window = window;
-  return {*file, *config};
+  return {*file, *config, kv_dtype};
 }
 
 TEST(StepWork, OneDecodedTokenReadsEveryMatrixAndItsWholePast) {
@@ -69,6 +70,11 @@ TEST(StepWork, ASlidingWindowBoundsWhatIsReadAndMultiplied) {
   EXPECT_EQ(work.kv_bytes, 10 * kKvBytesPerPosition);
   EXPECT_EQ(work.float_macs, 4 * kLayerParameters + (7 + 8 + 8 + 8) * kAttentionMacs);
   EXPECT_EQ(counter.count({.first_position = 100}).kv_bytes, 8 * kKvBytesPerPosition);
+}
+
+TEST(StepWork, AQuantizedCacheIsABytePerValueAndAScalePerGroup) {
+  const StepWork work = counter_of({}, 0, DType::kQ8_0).count({.first_position = 9});
+  EXPECT_EQ(work.kv_bytes, 10 * 2 * 2 * 2 * (16 + 2));  // 2 layers, keys and values, 2 heads
 }
 
 TEST(StepWork, StepsAddUp) {
