@@ -19,6 +19,12 @@ void ModelFlags::declare(OptionSet& options) {
   options.add(options_.chat_template_file,
               {.name = "chat-template",
                .help = "Jinja file to use instead of the chat template inside the model file."});
+  options.add(options_.sampling_defaults,
+              {.name = "sampling-defaults",
+               .help = "Where a request does not set temperature, top_p, top_k, min_p or "
+                       "repetition_penalty, take what the model's files recommend "
+                       "(generation_config.json, or general.sampling in GGUF). Without: 1, 1, 0, 0 "
+                       "and 1."});
   options.add(options_.engine.max_model_len,
               {.name = "max-model-len",
                .help = "Tokens of one prompt and its answer together; longer requests are refused. "

@@ -33,16 +33,18 @@ class AnswerFlags {
     options.section("Answer");
     options.add(
         temperature_,
-        {.name = "temperature", .help = "Randomness; 0 always takes the most probable token."},
-        {.min = 0.0, .max = 100.0});
+        {.name = "temperature",
+         .help = "Randomness; 0 always takes the most probable token. -1, also for the three that "
+                 "follow: as the model's files recommend."},
+        {.min = -1.0, .max = 100.0});
     options.add(top_p_, {.name = "top-p", .help = "Keep the most probable tokens up to this mass."},
-                {.min = kMinTopP, .max = 1.0});
+                {.min = -1.0, .max = 1.0});
     options.add(top_k_, {.name = "top-k", .help = "Keep this many tokens. 0: all."},
-                {.min = 0, .max = 1 << 21});
+                {.min = -1, .max = 1 << 21});
     options.add(
         min_p_,
         {.name = "min-p", .help = "Drop tokens less probable than this share of the best one."},
-        {.min = 0.0, .max = 1.0});
+        {.min = -1.0, .max = 1.0});
     options.add(seed_, {.name = "seed", .help = "Same seed, same answer. -1: draw one."},
                 {.min = -1});
     options.add(max_tokens_,
@@ -50,12 +52,19 @@ class AnswerFlags {
                 {.min = 0, .max = std::numeric_limits<std::int32_t>::max()});
   }
 
+  // For the flags that are left at -1.
+  void set_defaults(const SamplingParams& defaults) { defaults_ = defaults; }
+
   AnswerOptions options() const {
     AnswerOptions result;
-    result.sampling.temperature = static_cast<float>(temperature_);
-    result.sampling.top_p = static_cast<float>(top_p_);
-    result.sampling.top_k = static_cast<std::uint32_t>(top_k_);
-    result.sampling.min_p = static_cast<float>(min_p_);
+    result.sampling = defaults_;
+    const auto choose = [](double flag, float& target) {
+      if (flag >= 0.0) target = static_cast<float>(flag);
+    };
+    choose(temperature_, result.sampling.temperature);
+    choose(top_p_, result.sampling.top_p);
+    choose(min_p_, result.sampling.min_p);
+    if (top_k_ >= 0) result.sampling.top_k = static_cast<std::uint32_t>(top_k_);
     result.sampling.seed = seed_ < 0 ? std::random_device()() : static_cast<std::uint64_t>(seed_);
     result.max_tokens = static_cast<std::uint32_t>(max_tokens_);
     return result;
@@ -71,15 +80,18 @@ class AnswerFlags {
   }
 
   std::string text() const {
+    const SamplingParams sampling = options().sampling;
     return fmt::format("temperature {}, top-p {}, top-k {}, min-p {}, seed {}, max-tokens {}\n",
-                       temperature_, top_p_, top_k_, min_p_, seed_, max_tokens_);
+                       sampling.temperature, sampling.top_p, sampling.top_k, sampling.min_p, seed_,
+                       max_tokens_);
   }
 
  private:
-  double temperature_ = 1.0;
-  double top_p_ = 1.0;
-  std::int64_t top_k_ = 0;
-  double min_p_ = 0.0;
+  SamplingParams defaults_;
+  double temperature_ = -1.0;
+  double top_p_ = -1.0;
+  std::int64_t top_k_ = -1;
+  double min_p_ = -1.0;
   std::int64_t seed_ = -1;
   std::int64_t max_tokens_ = 0;
 };
@@ -241,6 +253,7 @@ class RunCommand final : public Command {
     HEARTH_ASSIGN_OR_RETURN(const auto model, ServedModel::load(options, metrics));
     HEARTH_ASSIGN_OR_RETURN(const auto interrupt, Interrupt::install());
     ChatSession session(*model, *interrupt);
+    flags_.set_defaults(model->sampling_defaults());
     session.options = flags_.options();
     session.set_system(system_);
     if (interactive) return InteractiveChat(session, *interrupt, flags_, stats_).run();

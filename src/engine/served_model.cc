@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/fingerprint.h"
 #include "base/log.h"
+#include "engine/sampling_defaults.h"
 #include "kernels/kernels.h"
 #include "models/hf_directory.h"
 #include "models/model.h"
@@ -95,6 +96,7 @@ struct ServedModel::Impl {
   std::unique_ptr<Tokenizer> tokenizer;
   std::optional<ChatTemplate> chat_template;
   Status chat_template_status;
+  SamplingParams sampling_defaults;
   std::unique_ptr<Device> device;
   std::unique_ptr<Engine> engine;
 
@@ -103,6 +105,7 @@ struct ServedModel::Impl {
   Status load_template(const std::filesystem::path& override_path);
   Result<std::unique_ptr<Model>> load_parts(const std::filesystem::path& template_override);
   Status start_engine(std::unique_ptr<Model> model, EngineOptions options, Metrics& metrics);
+  Status load_sampling_defaults();
 };
 
 Status ServedModel::Impl::load_template(const std::filesystem::path& override_path) {
@@ -122,6 +125,13 @@ Status ServedModel::Impl::load_template(const std::filesystem::path& override_pa
         chat_template_status.with_context("the model's chat template cannot be used");
   }
   log::warning("{}; chat requests will be refused", chat_template_status.message());
+  return {};
+}
+
+Status ServedModel::Impl::load_sampling_defaults() {
+  HEARTH_ASSIGN_OR_RETURN(sampling_defaults, read_sampling_defaults(file));
+  const std::string text = describe_sampling(sampling_defaults);
+  if (!text.empty()) log::info("sampling defaults of the model: {}", text);
   return {};
 }
 
@@ -161,6 +171,7 @@ Result<std::unique_ptr<ServedModel>> ServedModel::load(const ServedModelOptions&
       std::chrono::duration_cast<std::chrono::seconds>(system_clock().wall_now().time_since_epoch())
           .count();
   impl->digest = digest_of(impl->file);
+  if (options.sampling_defaults) HEARTH_RETURN_IF_ERROR(impl->load_sampling_defaults());
   HEARTH_ASSIGN_OR_RETURN(impl->device, make_cpu_device({.num_threads = options.num_threads,
                                                          .kernels = options.kernels}));
   HEARTH_ASSIGN_OR_RETURN(auto model, impl->load_parts(options.chat_template_file));
@@ -202,6 +213,10 @@ const ChatTemplate* ServedModel::chat_template() const {
 
 const Status& ServedModel::chat_template_status() const {
   return impl_->chat_template_status;
+}
+
+const SamplingParams& ServedModel::sampling_defaults() const {
+  return impl_->sampling_defaults;
 }
 
 std::string_view ServedModel::device_description() const {

@@ -12,6 +12,7 @@
 #include "formats/model_file.h"
 #include "kernels/device.h"
 #include "metrics/metrics.h"
+#include "sampling/sampler.h"
 #include "tokenizer/chat_template.h"
 #include "tokenizer/tokenizer.h"
 
@@ -23,6 +24,7 @@ struct ServedModelOptions {
   std::filesystem::path chat_template_file;  // Empty: the template inside the model file.
   std::size_t num_threads = 0;
   std::string kernels = "auto";
+  bool sampling_defaults = true;  // Take those that the model's files recommend.
   EngineOptions engine;
 };
 
@@ -48,6 +50,8 @@ class ServedModel {
   std::uint64_t digest() const;
   // Why chat_template() is nullptr, for the client (kNotFound: there is none); ok when it is not.
   const Status& chat_template_status() const;
+  // What a request gets that sets nothing else.
+  const SamplingParams& sampling_defaults() const;
   std::string_view device_description() const;
   Engine& engine() const;
 

@@ -274,7 +274,8 @@ bool Api::check_model_name(Call& call, const std::string& name) {
 }
 
 void Api::chat(Call& call) {
-  auto request = parse_chat_request(call.request.body, model_.tokenizer->vocab_size());
+  auto request = parse_chat_request(call.request.body, model_.tokenizer->vocab_size(),
+                                    model_.sampling_defaults);
   if (!request) return reject(call, request.error());
   if (!check_model_name(call, request->model)) return;
   auto prompt =
@@ -288,7 +289,8 @@ void Api::chat(Call& call) {
 }
 
 void Api::completion(Call& call) {
-  auto request = parse_completion_request(call.request.body, model_.tokenizer->vocab_size());
+  auto request = parse_completion_request(call.request.body, model_.tokenizer->vocab_size(),
+                                          model_.sampling_defaults);
   if (!request) return reject(call, request.error());
   if (!check_model_name(call, request->model)) return;
   GenerationJob job;

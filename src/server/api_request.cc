@@ -127,27 +127,28 @@ ApiStatus read_stream_options(const Fields& fields, GenerationParams& params) {
   return std::nullopt;
 }
 
-SamplingParams read_sampling(const Fields& fields) {
-  const auto number = [&fields](std::string_view name) {
-    return static_cast<float>(fields.number(name));
+SamplingParams read_sampling(const Fields& fields, const SamplingParams& defaults) {
+  SamplingParams sampling = defaults;
+  const auto read = [&fields](std::string_view name, float& target) {
+    if (fields.has(name)) target = static_cast<float>(fields.number(name));
   };
-  SamplingParams sampling;
-  sampling.temperature = number("temperature");
-  sampling.top_p = number("top_p");
-  sampling.top_k = clamp_to_uint32(fields.integer("top_k"));
-  sampling.min_p = number("min_p");
-  sampling.frequency_penalty = number("frequency_penalty");
-  sampling.presence_penalty = number("presence_penalty");
-  sampling.repetition_penalty = number("repetition_penalty");
+  read("temperature", sampling.temperature);
+  read("top_p", sampling.top_p);
+  read("min_p", sampling.min_p);
+  read("frequency_penalty", sampling.frequency_penalty);
+  read("presence_penalty", sampling.presence_penalty);
+  read("repetition_penalty", sampling.repetition_penalty);
+  if (fields.has("top_k")) sampling.top_k = clamp_to_uint32(fields.integer("top_k"));
   sampling.seed =
       fields.has("seed") ? static_cast<std::uint64_t>(fields.integer("seed")) : random_u64();
   return sampling;
 }
 
 // Everything chat and text completions share, except max_tokens and logprobs.
-ApiResult<GenerationParams> read_params(const Fields& fields, std::size_t vocab_size) {
+ApiResult<GenerationParams> read_params(const Fields& fields, std::size_t vocab_size,
+                                        const SamplingParams& defaults) {
   GenerationParams params;
-  params.sampling = read_sampling(fields);
+  params.sampling = read_sampling(fields, defaults);
   params.num_choices = clamp_to_uint32(fields.integer("n"));
   params.min_tokens = clamp_to_uint32(fields.integer("min_tokens"));
   params.ignore_eos = fields.boolean("ignore_eos");
@@ -272,12 +273,13 @@ std::string model_of(const Fields& fields) {
 
 }  // namespace
 
-ApiResult<ChatRequest> parse_chat_request(std::string_view body, std::size_t vocab_size) {
+ApiResult<ChatRequest> parse_chat_request(std::string_view body, std::size_t vocab_size,
+                                          const SamplingParams& defaults) {
   API_ASSIGN_OR_RETURN(const json::Value value, parse_json_object(body));
   API_ASSIGN_OR_RETURN(const Fields fields, Fields::check(chat_schema(), *value.as_object()));
   ChatRequest request;
   request.model = model_of(fields);
-  API_ASSIGN_OR_RETURN(request.params, read_params(fields, vocab_size));
+  API_ASSIGN_OR_RETURN(request.params, read_params(fields, vocab_size, defaults));
   if (auto error = read_chat_limits(fields, request.params)) {
     return std::unexpected(*std::move(error));
   }
@@ -285,13 +287,13 @@ ApiResult<ChatRequest> parse_chat_request(std::string_view body, std::size_t voc
   return request;
 }
 
-ApiResult<CompletionRequest> parse_completion_request(std::string_view body,
-                                                      std::size_t vocab_size) {
+ApiResult<CompletionRequest> parse_completion_request(std::string_view body, std::size_t vocab_size,
+                                                      const SamplingParams& defaults) {
   API_ASSIGN_OR_RETURN(const json::Value value, parse_json_object(body));
   API_ASSIGN_OR_RETURN(const Fields fields, Fields::check(completion_schema(), *value.as_object()));
   CompletionRequest request;
   request.model = model_of(fields);
-  API_ASSIGN_OR_RETURN(request.params, read_params(fields, vocab_size));
+  API_ASSIGN_OR_RETURN(request.params, read_params(fields, vocab_size, defaults));
   if (auto error = read_completion_limits(fields, request)) {
     return std::unexpected(*std::move(error));
   }

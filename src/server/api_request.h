@@ -71,10 +71,11 @@ struct DetokenizeRequest {
   std::vector<TokenId> tokens;
 };
 
-// `vocab_size` bounds every token id.
-ApiResult<ChatRequest> parse_chat_request(std::string_view body, std::size_t vocab_size);
-ApiResult<CompletionRequest> parse_completion_request(std::string_view body,
-                                                      std::size_t vocab_size);
+// `vocab_size` bounds every token id; `defaults` are for sampling fields that a request leaves out.
+ApiResult<ChatRequest> parse_chat_request(std::string_view body, std::size_t vocab_size,
+                                          const SamplingParams& defaults = {});
+ApiResult<CompletionRequest> parse_completion_request(std::string_view body, std::size_t vocab_size,
+                                                      const SamplingParams& defaults = {});
 ApiResult<TokenizeRequest> parse_tokenize_request(std::string_view body);
 ApiResult<DetokenizeRequest> parse_detokenize_request(std::string_view body,
                                                       std::size_t vocab_size);

@@ -139,6 +139,16 @@ TEST_F(ApiRoutes, AnswersBrowsersOnlyOfTheConfiguredOrigin) {
 
 using ApiGeneration = Api;
 
+TEST_F(ApiGeneration, LeavesOutToTheModelWhatTheRequestLeavesOut) {
+  sampling_defaults = {.temperature = 0.6f, .top_p = 0.9f, .top_k = 20};
+  engine.set_script(answer("x"));
+  ASSERT_EQ(chat(chat_with(R"("top_p":0.5,"top_k":null)")).status, 200);
+  const GenerationRequest& request = engine.request()->request();
+  EXPECT_EQ(request.sampling.temperature, 0.6f);
+  EXPECT_EQ(request.sampling.top_p, 0.5f);
+  EXPECT_EQ(request.sampling.top_k, 20u);
+}
+
 TEST_F(ApiGeneration, PassesParametersToTheEngine) {
   engine.set_script(answer("x"));
   ASSERT_EQ(chat(chat_with(R"("max_completion_tokens":7,"temperature":0.5,"top_p":0.25,"top_k":9,)"

@@ -54,6 +54,7 @@ class ApiTest : public testing::Test {
   // Before the first use of server().
   ServerOptions options;
   bool load_model = true;
+  SamplingParams sampling_defaults;
   std::string chat_template_problem;  // Set: the model has no template, for this reason.
 
   Server& server() {
@@ -70,7 +71,8 @@ class ApiTest : public testing::Test {
                     .chat_template =
                         chat_template_problem.empty() ? &TinyText::get().chat_template() : nullptr,
                     .chat_template_problem = chat_template_problem,
-                    .engine = &engine});
+                    .engine = &engine,
+                    .sampling_defaults = sampling_defaults});
   }
   void stop_server() { server_.reset(); }
   const Tokenizer& tokenizer() const { return TinyText::get().tokenizer(); }

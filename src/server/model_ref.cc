@@ -11,6 +11,7 @@ ModelRef ModelRef::of(const ServedModel& model) {
           .chat_template = model.chat_template(),
           .chat_template_problem = model.chat_template_status().message(),
           .engine = &model.engine(),
+          .sampling_defaults = model.sampling_defaults(),
           .digest = model.digest()};
 }
 

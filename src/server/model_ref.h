@@ -5,6 +5,7 @@
 #include <string>
 
 #include "engine/engine.h"
+#include "sampling/sampler.h"
 #include "tokenizer/chat_template.h"
 #include "tokenizer/tokenizer.h"
 
@@ -21,7 +22,8 @@ struct ModelRef {
   const ChatTemplate* chat_template = nullptr;  // nullptr: the chat API answers 400.
   std::string chat_template_problem = {};       // Why there is none that can be used, if known.
   Engine* engine = nullptr;
-  std::uint64_t digest = 0;  // Tells models apart that go by one name.
+  SamplingParams sampling_defaults = {};  // For what a request leaves out.
+  std::uint64_t digest = 0;               // Tells models apart that go by one name.
 
   static ModelRef of(const ServedModel& model);
 };

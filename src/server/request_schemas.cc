@@ -58,8 +58,11 @@ constexpr auto kGenerationFields = std::to_array<Field>({
     honoured("stream_options", kObject, "",
              "Only with stream: include_usage, continuous_usage_stats."),
     bounded(honoured("n", kInteger, "1", "Number of answers to each prompt."), 1, kMaxChoices),
-    bounded(honoured("temperature", kNumber, "1.0", "0 always takes the most probable token."), 0,
-            2),
+    bounded(honoured("temperature", kNumber, "1.0",
+                     "0 always takes the most probable token. Absent: as the model's files "
+                     "recommend, which goes for "
+                     "top_p, top_k, min_p and repetition_penalty too."),
+            0, 2),
     bounded(honoured("top_p", kNumber, "1.0",
                      "Keep the most probable tokens of this total probability."),
             kMinTopP, 1),
