@@ -17,13 +17,14 @@ hearth::Status read(std::string_view text) {
   HEARTH_ASSIGN_OR_RETURN(const auto value,
                           hearth::parse_model_json(text, std::size_t{1} << 20, "config.json"));
   if (value.as_object() == nullptr) return {};
-  const HfObject config(*value.as_object(), "config.json");
+  const HfObject plain(*value.as_object(), "config.json");
   hearth::ModelFileContent content;
   hearth::MetadataWriter out(content);
-  (void)hearth::translate_hf_generation(config, config, out).ok();
-  HEARTH_ASSIGN_OR_RETURN(const auto* family, hearth::hf_family_of(config));
+  (void)hearth::translate_hf_generation(plain, plain, out).ok();
+  HEARTH_ASSIGN_OR_RETURN(const auto* family, hearth::hf_family_of(plain));
+  const HfObject config = plain.with(family->aliases);
   HEARTH_RETURN_IF_ERROR(hearth::translate_hf_config(config, *family, out));
-  (void)hearth::hf_rope_factors(config).has_value();
+  (void)hearth::hf_rope_tensors(config).has_value();
   // Enough of an embedding for the rest of the configuration to be looked at.
   hearth::TensorView embedding{.name = "token_embd.weight", .shape = {{64, 1, 1, 1}, 2}};
   content.tensors.push_back(std::move(embedding));

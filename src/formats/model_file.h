@@ -44,8 +44,9 @@ struct ModelFileContent {
   std::string format;            // "GGUF v3"
   std::uint64_t file_bytes = 0;  // Over all parts.
   std::vector<MappedFile> mappings;
-  std::vector<AnonymousMapping> made;  // Tensors that are no view of a file.
-  std::deque<std::string> texts;       // Metadata that is no view of a file.
+  std::vector<AnonymousMapping> made;        // Tensors that are no view of a file,
+  std::deque<std::vector<std::byte>> small;  // and those that are not worth a mapping.
+  std::deque<std::string> texts;             // Metadata that is no view of a file.
   std::vector<MetadataEntry> metadata;
   std::vector<TensorView> tensors;
   // How the files spell a tensor's name; may be called from several threads. Empty: as it is.

@@ -13,7 +13,7 @@ namespace hearth {
 namespace {
 
 constexpr double kDefaultRopeTheta = 10000.0;
-constexpr std::string_view kShownTypes = "default, linear, yarn and llama3";
+constexpr std::string_view kShownTypes = "default, linear, yarn, llama3 and longrope";
 
 Status check_heads(const HfObject& config) {
   HEARTH_ASSIGN_OR_RETURN(const auto hidden, config.required_size("hidden_size"));
@@ -35,35 +35,59 @@ Status check_heads(const HfObject& config) {
 }
 
 Status check_activation(const HfObject& config, const HfFamily& family) {
+  if (family.activations.empty()) return {};
   HEARTH_ASSIGN_OR_RETURN(const auto activation, config.text("hidden_act"));
-  if (activation.value_or(family.activation) == family.activation) return {};
+  if (!activation || std::ranges::find(family.activations, *activation) != family.activations.end())
+    return {};
   return make_status(StatusCode::kUnimplemented,
                      "{}: 'hidden_act' is '{}'; {} is supported with '{}'", config.file(),
-                     *activation, family.class_name, family.activation);
+                     *activation, family.class_name, fmt::join(family.activations, "', '"));
+}
+
+Status translate_key(const HfObject& config, const HfKey& key, std::string metadata_key,
+                     MetadataWriter& out) {
+  switch (key.kind) {
+    case HfKeyKind::kSize: {
+      HEARTH_ASSIGN_OR_RETURN(const auto value, config.size(key.name));
+      out.add_size(std::move(metadata_key), *value);
+      return {};
+    }
+    case HfKeyKind::kNumber: {
+      HEARTH_ASSIGN_OR_RETURN(const auto value, config.number(key.name));
+      out.add(std::move(metadata_key), *value);
+      return {};
+    }
+    case HfKeyKind::kFlag: {
+      HEARTH_ASSIGN_OR_RETURN(const auto value, config.flag(key.name));
+      out.add(std::move(metadata_key), *value);
+      return {};
+    }
+  }
+  return {};
 }
 
 Status translate_keys(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
   for (const HfKey& key : family.keys) {
-    if (!config.has(key.name)) {
-      if (!key.required) continue;
+    if (config.has(key.name)) {
+      HEARTH_RETURN_IF_ERROR(
+          translate_key(config, key, family.metadata_key(key.metadata_key), out));
+    } else if (key.required) {
       return make_status(StatusCode::kDataLoss, "{}: key '{}' is missing", config.file(), key.name);
-    }
-    if (key.kind == HfKeyKind::kSize) {
-      HEARTH_ASSIGN_OR_RETURN(const auto value, config.size(key.name));
-      out.add_size(family.metadata_key(key.metadata_key), *value);
-    } else {
-      HEARTH_ASSIGN_OR_RETURN(const auto value, config.number(key.name));
-      out.add(family.metadata_key(key.metadata_key), *value);
     }
   }
   return {};
 }
 
 // The object that describes the rotation: `rope_parameters`, or `rope_scaling` in older files.
-Result<std::optional<HfObject>> rope_object(const HfObject& config) {
+// Where layers with and without a window differ, it holds one object for each kind.
+Result<std::optional<HfObject>> rope_object(const HfObject& config,
+                                            std::string_view kind = "full_attention") {
   HEARTH_ASSIGN_OR_RETURN(auto parameters, config.object("rope_parameters"));
-  if (parameters) return parameters;
-  return config.object("rope_scaling");
+  if (!parameters) return config.object("rope_scaling");
+  if (!parameters->has("full_attention") && !parameters->has("sliding_attention")) {
+    return parameters;
+  }
+  return parameters->object(kind);
 }
 
 Result<std::string_view> rope_type(const HfObject& rope) {
@@ -155,27 +179,123 @@ Status translate_yarn(const HfObject& config, const HfObject& rope, const HfFami
   return {};
 }
 
+// Rotation of the layers with a window, where it is another.
+Status translate_local_rope(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  HEARTH_ASSIGN_OR_RETURN(auto theta, config.number("rope_local_base_freq"));
+  HEARTH_ASSIGN_OR_RETURN(const auto parameters, config.object("rope_parameters"));
+  if (parameters && parameters->has("sliding_attention")) {
+    HEARTH_ASSIGN_OR_RETURN(const auto local, rope_object(config, "sliding_attention"));
+    HEARTH_ASSIGN_OR_RETURN(const std::string_view type, rope_type(*local));
+    if (type != "default") {
+      return make_status(StatusCode::kUnimplemented,
+                         "{}: rope scaling of layers with a window ('{}') is not supported",
+                         config.file(), type);
+    }
+    HEARTH_ASSIGN_OR_RETURN(theta, local->number("rope_theta"));
+  }
+  if (theta) out.add(family.metadata_key("rope.freq_base_swa"), *theta);
+  return {};
+}
+
+// The attention's magnitude that follows from how far the context was extended, unless stated.
+Status translate_longrope(const HfObject& config, const HfObject& rope, const HfFamily& family,
+                          MetadataWriter& out) {
+  HEARTH_ASSIGN_OR_RETURN(const auto context, config.required_size("max_position_embeddings"));
+  HEARTH_ASSIGN_OR_RETURN(auto original, rope.size("original_max_position_embeddings"));
+  if (!original) {
+    HEARTH_ASSIGN_OR_RETURN(original, config.size("original_max_position_embeddings"));
+  }
+  if (!original) {
+    return make_status(StatusCode::kDataLoss,
+                       "{}: key 'original_max_position_embeddings' is missing", config.file());
+  }
+  out.add_size(family.metadata_key("rope.scaling.original_context_length"), *original);
+  const double original_len = *original;
+  HEARTH_ASSIGN_OR_RETURN(const auto stated_factor, rope.number("factor"));
+  HEARTH_ASSIGN_OR_RETURN(const auto stated, rope.number("attention_factor"));
+  const double factor = stated_factor.value_or(static_cast<double>(context) / original_len);
+  const double usual =
+      factor > 1.0 ? std::sqrt(1.0 + std::log(factor) / std::log(original_len)) : 1.0;
+  out.add(family.metadata_key("rope.scaling.attn_factor"), stated.value_or(usual));
+  return {};
+}
+
+Status translate_scaling(const HfObject& config, const HfObject& rope, const HfFamily& family,
+                         MetadataWriter& out) {
+  HEARTH_ASSIGN_OR_RETURN(const std::string_view type, rope_type(rope));
+  // Their divisors are a tensor.
+  if (type == "default" || type == "llama3") return {};
+  const bool is_long = type == "longrope" || type == "su";
+  if (!is_long && type != "linear" && type != "yarn") {
+    return make_status(StatusCode::kUnimplemented,
+                       "{}: rope scaling of type '{}' is not supported; supported are {}",
+                       config.file(), type, kShownTypes);
+  }
+  out.add_text(family.metadata_key("rope.scaling.type"), is_long ? "longrope" : type);
+  if (is_long) return translate_longrope(config, rope, family, out);
+  if (type == "yarn") return translate_yarn(config, rope, family, out);
+  HEARTH_ASSIGN_OR_RETURN(const double factor, rope_number(rope, "factor"));
+  out.add(family.metadata_key("rope.scaling.factor"), factor);
+  return {};
+}
+
 Status translate_rope(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  if (!family.rotates) return {};
   // The weights are used as they lie: rotated pairs half a head apart, in every family.
   out.add_text(family.metadata_key("rope.layout"), "halves");
   HEARTH_ASSIGN_OR_RETURN(const double theta, rope_theta(config));
   out.add(family.metadata_key("rope.freq_base"), theta);
   HEARTH_ASSIGN_OR_RETURN(const std::uint32_t rope_dim, rope_dim_of(config));
   out.add_size(family.metadata_key("rope.dimension_count"), rope_dim);
+  HEARTH_RETURN_IF_ERROR(translate_local_rope(config, family, out));
   HEARTH_ASSIGN_OR_RETURN(const auto rope, rope_object(config));
-  if (!rope) return {};
-  HEARTH_ASSIGN_OR_RETURN(const std::string_view type, rope_type(*rope));
-  if (type == "default" || type == "llama3") return {};
-  if (type != "linear" && type != "yarn") {
-    return make_status(StatusCode::kUnimplemented,
-                       "{}: rope scaling of type '{}' is not supported; supported are {}",
-                       config.file(), type, kShownTypes);
+  return rope ? translate_scaling(config, *rope, family, out) : Status();
+}
+
+// As the model's authors define it: wavelengths beyond the original context are stretched by
+// `factor`, short ones kept, with a smooth passage between.
+Result<std::vector<float>> llama3_factors(const HfObject& config, const HfObject& rope) {
+  HEARTH_ASSIGN_OR_RETURN(const double factor, rope_number(rope, "factor"));
+  HEARTH_ASSIGN_OR_RETURN(const double low, rope_number(rope, "low_freq_factor"));
+  HEARTH_ASSIGN_OR_RETURN(const double high, rope_number(rope, "high_freq_factor"));
+  HEARTH_ASSIGN_OR_RETURN(const double original,
+                          rope_number(rope, "original_max_position_embeddings"));
+  if (high <= low) {
+    return error(StatusCode::kDataLoss,
+                 "{}: 'high_freq_factor' ({}) must be above 'low_freq_factor' ({})", config.file(),
+                 high, low);
   }
-  out.add_text(family.metadata_key("rope.scaling.type"), type);
-  if (type == "yarn") return translate_yarn(config, *rope, family, out);
-  HEARTH_ASSIGN_OR_RETURN(const double factor, rope_number(*rope, "factor"));
-  out.add(family.metadata_key("rope.scaling.factor"), factor);
-  return {};
+  HEARTH_ASSIGN_OR_RETURN(const double theta, rope_theta(config));
+  HEARTH_ASSIGN_OR_RETURN(const std::uint32_t dim, rope_dim_of(config));
+  std::vector<float> factors(dim / 2);
+  for (std::size_t i = 0; i < factors.size(); ++i) {
+    const double exponent = 2.0 * static_cast<double>(i) / static_cast<double>(dim);
+    const double wavelength = 2.0 * std::numbers::pi * std::pow(theta, exponent);
+    const double smooth = std::clamp((original / wavelength - low) / (high - low), 0.0, 1.0);
+    factors[i] = static_cast<float>(1.0 / ((1.0 - smooth) / factor + smooth));
+  }
+  return factors;
+}
+
+Result<std::vector<float>> rope_list(const HfObject& config, const HfObject& rope,
+                                     std::string_view key) {
+  HEARTH_ASSIGN_OR_RETURN(const std::uint32_t dim, rope_dim_of(config));
+  const json::Value* value = rope.find(key);
+  const json::Array* list = value == nullptr ? nullptr : value->as_array();
+  if (list == nullptr || list->size() != dim / 2) {
+    return error(StatusCode::kDataLoss, "{}: '{}' of the rope scaling must be a list of {} numbers",
+                 config.file(), key, dim / 2);
+  }
+  std::vector<float> factors;
+  for (const json::Value& item : *list) {
+    double factor = 0.0;
+    if (!item.to_double(factor) || factor <= 0.0) {
+      return error(StatusCode::kDataLoss, "{}: '{}' holds something that is no number above 0",
+                   config.file(), key);
+    }
+    factors.push_back(static_cast<float>(factor));
+  }
+  return factors;
 }
 
 Status refuse_quantized(const HfObject& config) {
@@ -186,13 +306,6 @@ Status refuse_quantized(const HfObject& config) {
                      "{}: weights quantized by '{}' are not supported; supported are plain F32, "
                      "F16 and BF16 weights, and quantized ones as GGUF",
                      config.file(), method.value_or("an unnamed method"));
-}
-
-std::string supported_classes() {
-  std::vector<std::string_view> names;
-  for (const HfFamily& family : hf_families())
-    names.push_back(family.class_name);
-  return fmt::format("{}", fmt::join(names, ", "));
 }
 
 struct SamplingKey {
@@ -229,8 +342,17 @@ Status translate_sampling(const HfObject& generation, MetadataWriter& out) {
 
 }  // namespace
 
+HfObject HfObject::with(std::span<const HfAlias> aliases) const {
+  HfObject same = *this;
+  same.aliases_ = aliases;
+  return same;
+}
+
 const json::Value* HfObject::find(std::string_view key) const {
   const json::Value* value = object_.find(key);
+  for (const HfAlias& alias : aliases_) {
+    if (value == nullptr && alias.name == key) value = object_.find(alias.alias);
+  }
   return value == nullptr || value->is_null() ? nullptr : value;
 }
 
@@ -333,7 +455,7 @@ Result<const HfFamily*> hf_family_of(const HfObject& config) {
     return error(StatusCode::kUnimplemented,
                  "{}: architecture '{}' is not supported{}; supported: {}", config.file(), name,
                  config.has("auto_map") ? " (the code that 'auto_map' names is never run)" : "",
-                 supported_classes());
+                 supported_hf_classes());
   }
   HEARTH_RETURN_IF_ERROR(refuse_quantized(config));
   return family;
@@ -349,33 +471,22 @@ Status translate_hf_config(const HfObject& config, const HfFamily& family, Metad
   return {};
 }
 
-// As the model's authors define it: wavelengths beyond the original context are stretched by
-// `factor`, short ones kept, with a smooth passage between.
-Result<std::vector<float>> hf_rope_factors(const HfObject& config) {
+Result<std::vector<HfMadeTensor>> hf_rope_tensors(const HfObject& config) {
+  std::vector<HfMadeTensor> tensors;
   HEARTH_ASSIGN_OR_RETURN(const auto rope, rope_object(config));
-  if (!rope) return std::vector<float>();
+  if (!rope) return tensors;
   HEARTH_ASSIGN_OR_RETURN(const std::string_view type, rope_type(*rope));
-  if (type != "llama3") return std::vector<float>();
-  HEARTH_ASSIGN_OR_RETURN(const double factor, rope_number(*rope, "factor"));
-  HEARTH_ASSIGN_OR_RETURN(const double low, rope_number(*rope, "low_freq_factor"));
-  HEARTH_ASSIGN_OR_RETURN(const double high, rope_number(*rope, "high_freq_factor"));
-  HEARTH_ASSIGN_OR_RETURN(const double original,
-                          rope_number(*rope, "original_max_position_embeddings"));
-  if (high <= low) {
-    return error(StatusCode::kDataLoss,
-                 "{}: 'high_freq_factor' ({}) must be above 'low_freq_factor' ({})", config.file(),
-                 high, low);
+  if (type == "llama3") {
+    HEARTH_ASSIGN_OR_RETURN(auto factors, llama3_factors(config, *rope));
+    tensors.push_back({"rope_freqs.weight", std::move(factors)});
   }
-  HEARTH_ASSIGN_OR_RETURN(const double theta, rope_theta(config));
-  HEARTH_ASSIGN_OR_RETURN(const std::uint32_t dim, rope_dim_of(config));
-  std::vector<float> factors(dim / 2);
-  for (std::size_t i = 0; i < factors.size(); ++i) {
-    const double exponent = 2.0 * static_cast<double>(i) / static_cast<double>(dim);
-    const double wavelength = 2.0 * std::numbers::pi * std::pow(theta, exponent);
-    const double smooth = std::clamp((original / wavelength - low) / (high - low), 0.0, 1.0);
-    factors[i] = static_cast<float>(1.0 / ((1.0 - smooth) / factor + smooth));
+  if (type == "longrope" || type == "su") {
+    HEARTH_ASSIGN_OR_RETURN(auto near, rope_list(config, *rope, "short_factor"));
+    tensors.push_back({"rope_factors_short.weight", std::move(near)});
+    HEARTH_ASSIGN_OR_RETURN(auto far, rope_list(config, *rope, "long_factor"));
+    tensors.push_back({"rope_factors_long.weight", std::move(far)});
   }
-  return factors;
+  return tensors;
 }
 
 Status translate_hf_generation(const HfObject& config, const HfObject& generation,

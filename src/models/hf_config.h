@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,8 @@ namespace hearth {
 class HfObject {
  public:
   HfObject(const json::Object& object, std::string_view file) : object_(object), file_(file) {}
+  // The same object, whose members may also go by their aliases.
+  HfObject with(std::span<const HfAlias> aliases) const;
 
   const json::Value* find(std::string_view key) const;
   bool has(std::string_view key) const { return find(key) != nullptr; }
@@ -44,6 +47,7 @@ class HfObject {
 
   const json::Object& object_;
   std::string_view file_;
+  std::span<const HfAlias> aliases_;
 };
 
 // Collects metadata; texts are copied into the content, which must outlive the writer.
@@ -65,11 +69,18 @@ class MetadataWriter {
 // when there is none, or when the weights are quantized in a way that we cannot read.
 Result<const HfFamily*> hf_family_of(const HfObject& config);
 
-// Writes what config.json says about a model of this family.
+// Writes what config.json says about a model of this family; `config` knows its aliases.
 Status translate_hf_config(const HfObject& config, const HfFamily& family, MetadataWriter& out);
 
-// Divisors of the rotation frequencies for Llama-3 scaling ([rope_dim / 2]); empty for any other.
-Result<std::vector<float>> hf_rope_factors(const HfObject& config);
+// A tensor [values.size()] that GGUF files have and directories describe in config.json.
+struct HfMadeTensor {
+  std::string name;
+  std::vector<float> values;
+};
+
+// Divisors of the rotation frequencies, [rope_dim / 2] each: one tensor for Llama-3 scaling, two
+// for LongRoPE, none for others.
+Result<std::vector<HfMadeTensor>> hf_rope_tensors(const HfObject& config);
 
 // Writes the sampling defaults and end tokens of generation_config.json and, where it has none, of
 // config.json.

@@ -104,11 +104,16 @@ Status add_tensors(const std::filesystem::path& directory, const HfObject& confi
   content.file_bytes = weights.file_bytes;
   content.mappings = std::move(weights.mappings);
   HEARTH_ASSIGN_OR_RETURN(const auto tied, config.flag("tie_word_embeddings"));
-  HEARTH_RETURN_IF_ERROR(
-      add_hf_tensors(weights.tensors, family, tied.value_or(family.tied_by_default), content));
-  HEARTH_ASSIGN_OR_RETURN(const std::vector<float> factors, hf_rope_factors(config));
-  if (factors.empty()) return {};
-  return add_made_tensor("rope_freqs.weight", factors, content);
+  HEARTH_ASSIGN_OR_RETURN(const std::uint32_t num_heads,
+                          config.required_size("num_attention_heads"));
+  HEARTH_RETURN_IF_ERROR(add_hf_tensors(
+      weights.tensors, family,
+      {.tied = tied.value_or(family.tied_by_default), .num_heads = num_heads}, content));
+  if (!family.rotates) return {};
+  HEARTH_ASSIGN_OR_RETURN(const auto made, hf_rope_tensors(config));
+  for (const HfMadeTensor& tensor : made)
+    HEARTH_RETURN_IF_ERROR(add_made_tensor(tensor.name, tensor.values, content));
+  return {};
 }
 
 Status add_side_files(const std::filesystem::path& directory, ModelFileContent& content) {
@@ -126,8 +131,9 @@ Result<ModelFile> read_directory(const std::filesystem::path& directory) {
   }
   HEARTH_ASSIGN_OR_RETURN(const json::Object object,
                           read_object(directory, kConfigName, kMaxConfigBytes));
-  const HfObject config(object, kConfigName);
-  HEARTH_ASSIGN_OR_RETURN(const HfFamily* family, hf_family_of(config));
+  const HfObject plain(object, kConfigName);
+  HEARTH_ASSIGN_OR_RETURN(const HfFamily* family, hf_family_of(plain));
+  const HfObject config = plain.with(family->aliases);
   ModelFileContent content;
   content.spelling = [family](std::string_view role) { return hf_spelling(*family, role); };
   HEARTH_RETURN_IF_ERROR(add_metadata(directory, config, *family, content));

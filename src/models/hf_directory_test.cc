@@ -198,10 +198,10 @@ INSTANTIATE_TEST_SUITE_P(
                   "'hidden_act' is 'relu'; LlamaForCausalLM is supported with 'silu'"},
         BadConfig{"Quantized", "quantization_config", R"({"quant_method":"awq"})",
                   StatusCode::kUnimplemented, "quantized by 'awq'"},
-        BadConfig{
-            "DynamicRope", "rope_parameters", R"({"rope_type":"dynamic","factor":2.0})",
-            StatusCode::kUnimplemented,
-            "type 'dynamic' is not supported; supported are default, linear, yarn and llama3"},
+        BadConfig{"DynamicRope", "rope_parameters", R"({"rope_type":"dynamic","factor":2.0})",
+                  StatusCode::kUnimplemented,
+                  "type 'dynamic' is not supported; supported are default, linear, yarn, llama3 "
+                  "and longrope"},
         BadConfig{"RopeFactorMissing", "rope_parameters", R"({"rope_type":"linear"})",
                   StatusCode::kDataLoss, "'factor' of the rope scaling is missing"},
         BadConfig{"RopeFactorZero", "rope_parameters", R"({"rope_type":"linear","factor":0})",

@@ -1,44 +1,102 @@
 #include "models/hf_families.h"
 
-#include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <array>
+#include <cmath>
+#include <utility>
+#include <vector>
 
+#include "models/architectures.h"
 #include "models/hf_config.h"
 
 namespace hearth {
 namespace {
 
-constexpr std::array kLlamaModules = {
-    HfModule{"embed_tokens", "token_embd"},
-    HfModule{"norm", "output_norm"},
-};
+using enum HfTransform;
 
-constexpr std::array kLlamaLayerModules = {
-    HfModule{"input_layernorm", "attn_norm"},    HfModule{"self_attn.q_proj", "attn_q"},
-    HfModule{"self_attn.k_proj", "attn_k"},      HfModule{"self_attn.v_proj", "attn_v"},
-    HfModule{"self_attn.o_proj", "attn_output"}, HfModule{"post_attention_layernorm", "ffn_norm"},
-    HfModule{"mlp.gate_proj", "ffn_gate"},       HfModule{"mlp.up_proj", "ffn_up"},
-    HfModule{"mlp.down_proj", "ffn_down"},
-};
-
-constexpr HfKey optional(std::string_view name, std::string_view metadata_key) {
-  return {name, metadata_key, HfKeyKind::kSize, false};
+constexpr HfKey required(std::string_view name, std::string_view metadata_key) {
+  return {.name = name, .metadata_key = metadata_key};
 }
 
-constexpr std::array kLlamaKeys = {
-    HfKey{"num_hidden_layers", "block_count"},
-    HfKey{"hidden_size", "embedding_length"},
-    HfKey{"intermediate_size", "feed_forward_length"},
-    HfKey{"max_position_embeddings", "context_length"},
-    HfKey{"vocab_size", "vocab_size"},
-    HfKey{"num_attention_heads", "attention.head_count"},
-    HfKey{"rms_norm_eps", "attention.layer_norm_rms_epsilon", HfKeyKind::kNumber},
-    optional("num_key_value_heads", "attention.head_count_kv"),
-    optional("head_dim", "attention.key_length"),
-    optional("head_dim", "attention.value_length"),
+constexpr HfKey optional(std::string_view name, std::string_view metadata_key) {
+  return {.name = name, .metadata_key = metadata_key, .kind = HfKeyKind::kSize, .required = false};
+}
+
+constexpr HfKey number(std::string_view name, std::string_view metadata_key) {
+  return {.name = name, .metadata_key = metadata_key, .kind = HfKeyKind::kNumber, .required = true};
+}
+
+constexpr HfModule module(std::string_view name, std::string_view role,
+                          HfTransform transform = kNone) {
+  return {.name = name, .role = role, .transform = transform};
+}
+
+// The rows of several tables as one.
+template <typename Row, std::size_t... Sizes>
+constexpr auto joined(const std::array<Row, Sizes>&... tables) {
+  std::array<Row, (Sizes + ...)> rows = {};
+  auto out = rows.begin();
+  ((out = std::ranges::copy(tables, out).out), ...);
+  return rows;
+}
+
+constexpr std::array<std::string_view, 1> kSilu = {"silu"};
+constexpr std::array<std::string_view, 2> kGeluTanh = {"gelu_new", "gelu_pytorch_tanh"};
+// Gemma 1 was published with "gelu" and means its approximation by tanh.
+constexpr std::array<std::string_view, 2> kGemmaGelu = {"gelu", "gelu_pytorch_tanh"};
+
+constexpr std::array<std::string_view, 1> kSavedFrequencies = {".rotary_emb.inv_freq"};
+constexpr std::array<std::string_view, 2> kSavedMasks = {".attn.bias", ".attn.masked_bias"};
+
+constexpr std::array kDecoderKeys = {
+    required("num_hidden_layers", "block_count"),
+    required("hidden_size", "embedding_length"),
+    required("vocab_size", "vocab_size"),
+    required("num_attention_heads", "attention.head_count"),
 };
+
+constexpr std::array kLlamaKeys =
+    joined(kDecoderKeys, std::array{
+                             required("intermediate_size", "feed_forward_length"),
+                             required("max_position_embeddings", "context_length"),
+                             number("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
+                             optional("num_key_value_heads", "attention.head_count_kv"),
+                             optional("head_dim", "attention.key_length"),
+                             optional("head_dim", "attention.value_length"),
+                         });
+
+constexpr std::array kLlamaModules = {
+    module("embed_tokens", "token_embd"),
+    module("norm", "output_norm"),
+};
+
+constexpr std::array kSplitAttention = {
+    module("self_attn.q_proj", "attn_q"),
+    module("self_attn.k_proj", "attn_k"),
+    module("self_attn.v_proj", "attn_v"),
+    module("self_attn.o_proj", "attn_output"),
+};
+
+constexpr std::array kFeedForward = {
+    module("mlp.gate_proj", "ffn_gate"),
+    module("mlp.up_proj", "ffn_up"),
+    module("mlp.down_proj", "ffn_down"),
+};
+
+constexpr std::array kTwoNorms = {
+    module("input_layernorm", "attn_norm"),
+    module("post_attention_layernorm", "ffn_norm"),
+};
+
+constexpr std::array kHeadNorms = {
+    module("self_attn.q_norm", "attn_q_norm"),
+    module("self_attn.k_norm", "attn_k_norm"),
+};
+
+constexpr std::array kLlamaLayer = joined(kTwoNorms, kSplitAttention, kFeedForward);
+constexpr std::array kQwen3Layer = joined(kLlamaLayer, kHeadNorms);
 
 Status add_window(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
   HEARTH_ASSIGN_OR_RETURN(const auto window, config.size("sliding_window"));
@@ -46,7 +104,7 @@ Status add_window(const HfObject& config, const HfFamily& family, MetadataWriter
   return {};
 }
 
-// A window is stated even where it is off, and then for the upper layers only.
+// A window is stated even where it is off, and then for the layers from `max_window_layers` on.
 Status add_upper_window(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
   HEARTH_ASSIGN_OR_RETURN(const auto used, config.flag("use_sliding_window"));
   if (!used.value_or(false)) return {};
@@ -71,26 +129,374 @@ Status add_upper_window(const HfObject& config, const HfFamily& family, Metadata
 constexpr HfFamily llama_like(std::string_view class_name, std::string_view architecture) {
   return {.class_name = class_name,
           .architecture = architecture,
-          .activation = "silu",
+          .activations = kSilu,
           .tied_by_default = false,
+          .rotates = true,
           .base_prefix = "model.",
           .layer_prefix = "layers.",
           .modules = kLlamaModules,
-          .layer_modules = kLlamaLayerModules,
+          .layer_modules = kLlamaLayer,
           .keys = kLlamaKeys,
+          .aliases = {},
+          .ignored = kSavedFrequencies,
           .translate_more = nullptr};
 }
 
-constexpr HfFamily with(HfFamily family, decltype(HfFamily::translate_more) translate_more) {
-  family.translate_more = translate_more;
+constexpr HfFamily mistral() {
+  HfFamily family = llama_like("MistralForCausalLM", "llama");
+  family.translate_more = add_window;
   return family;
 }
 
-constexpr std::array kFamilies = {
-    llama_like("LlamaForCausalLM", "llama"),
-    with(llama_like("MistralForCausalLM", "llama"), add_window),
-    with(llama_like("Qwen2ForCausalLM", "qwen2"), add_upper_window),
+constexpr HfFamily qwen2() {
+  HfFamily family = llama_like("Qwen2ForCausalLM", "qwen2");
+  family.translate_more = add_upper_window;
+  return family;
+}
+
+constexpr HfFamily qwen3() {
+  HfFamily family = llama_like("Qwen3ForCausalLM", "qwen3");
+  family.layer_modules = kQwen3Layer;
+  family.translate_more = add_upper_window;
+  return family;
+}
+
+constexpr std::array kPhi3Layer = joined(kTwoNorms, std::array{
+                                                        module("self_attn.qkv_proj", "attn_qkv"),
+                                                        module("self_attn.o_proj", "attn_output"),
+                                                        module("mlp.gate_up_proj", "ffn_up"),
+                                                        module("mlp.down_proj", "ffn_down"),
+                                                    });
+
+constexpr HfFamily phi3() {
+  HfFamily family = llama_like("Phi3ForCausalLM", "phi3");
+  family.layer_modules = kPhi3Layer;
+  family.translate_more = add_window;
+  return family;
+}
+
+// Every fourth layer without rotation is what the architecture's name implies.
+Status check_unrotated_layers(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  constexpr std::size_t kPeriod = 4;
+  const json::Value* value = config.find("no_rope_layers");
+  const json::Array* rotated = value == nullptr ? nullptr : value->as_array();
+  for (std::size_t i = 0; rotated != nullptr && i < rotated->size(); ++i) {
+    std::int64_t flag = -1;
+    if ((*rotated)[i].to_int64(flag) && flag == ((i + 1) % kPeriod != 0 ? 1 : 0)) continue;
+    return make_status(StatusCode::kUnimplemented,
+                       "{}: 'no_rope_layers' is only supported with every {}th layer unrotated",
+                       config.file(), kPeriod);
+  }
+  return add_upper_window(config, family, out);
+}
+
+constexpr HfFamily smollm3() {
+  HfFamily family = llama_like("SmolLM3ForCausalLM", "smollm3");
+  family.tied_by_default = true;
+  family.translate_more = check_unrotated_layers;
+  return family;
+}
+
+constexpr std::array kGemmaModules = {
+    module("embed_tokens", "token_embd"),
+    module("norm", "output_norm", kAddOne),
 };
+
+constexpr std::array kGemmaLayer =
+    joined(kSplitAttention, kFeedForward,
+           std::array{
+               module("input_layernorm", "attn_norm", kAddOne),
+               module("post_attention_layernorm", "ffn_norm", kAddOne),
+           });
+
+constexpr std::array kGemma2Layer =
+    joined(kSplitAttention, kFeedForward,
+           std::array{
+               module("input_layernorm", "attn_norm", kAddOne),
+               module("post_attention_layernorm", "post_attention_norm", kAddOne),
+               module("pre_feedforward_layernorm", "ffn_norm", kAddOne),
+               module("post_feedforward_layernorm", "post_ffw_norm", kAddOne),
+           });
+
+constexpr std::array kGemma3Layer =
+    joined(kGemma2Layer, std::array{
+                             module("self_attn.q_norm", "attn_q_norm", kAddOne),
+                             module("self_attn.k_norm", "attn_k_norm", kAddOne),
+                         });
+
+constexpr std::array kGemmaAliases = {HfAlias{"hidden_activation", "hidden_act"}};
+
+constexpr HfFamily gemma() {
+  HfFamily family = llama_like("GemmaForCausalLM", "gemma");
+  family.activations = kGemmaGelu;
+  family.tied_by_default = true;
+  family.modules = kGemmaModules;
+  family.layer_modules = kGemmaLayer;
+  return family;
+}
+
+// Which layers have a window: a list of kinds, or in older files what the architecture's name says.
+Status add_window_pattern(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  HEARTH_RETURN_IF_ERROR(add_window(config, family, out));
+  const json::Value* value = config.find("layer_types");
+  if (value == nullptr) return {};
+  std::vector<bool> windowed;
+  for (const json::Value& kind : value->as_array() ? *value->as_array() : json::Array{*value}) {
+    const bool local = kind == json::Value("sliding_attention");
+    if (!local && !(kind == json::Value("full_attention"))) {
+      return make_status(StatusCode::kUnimplemented,
+                         "{}: 'layer_types' may only hold sliding_attention and full_attention",
+                         config.file());
+    }
+    windowed.push_back(local);
+  }
+  out.add(family.metadata_key("attention.sliding_window_pattern"), std::move(windowed));
+  return {};
+}
+
+Status add_gemma2(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  HEARTH_RETURN_IF_ERROR(add_window_pattern(config, family, out));
+  HEARTH_ASSIGN_OR_RETURN(const auto scalar, config.number("query_pre_attn_scalar"));
+  if (scalar && *scalar > 0.0) {
+    out.add(family.metadata_key("attention.scale"), 1.0 / std::sqrt(*scalar));
+  }
+  constexpr std::array<std::string_view, 2> kCaps = {"attn_logit_softcapping",
+                                                     "final_logit_softcapping"};
+  for (const std::string_view key : kCaps) {
+    HEARTH_ASSIGN_OR_RETURN(const auto cap, config.number(key));
+    out.add(family.metadata_key(key), cap.value_or(0.0));
+  }
+  return {};
+}
+
+constexpr HfFamily gemma2() {
+  HfFamily family = gemma();
+  family.class_name = "Gemma2ForCausalLM";
+  family.architecture = "gemma2";
+  family.layer_modules = kGemma2Layer;
+  family.aliases = kGemmaAliases;
+  family.translate_more = add_gemma2;
+  return family;
+}
+
+constexpr HfFamily gemma3() {
+  HfFamily family = gemma2();
+  family.class_name = "Gemma3ForCausalLM";
+  family.architecture = "gemma3";
+  family.layer_modules = kGemma3Layer;
+  return family;
+}
+
+constexpr std::array kMixtralKeys =
+    joined(kLlamaKeys, std::array{
+                           required("num_local_experts", "expert_count"),
+                           required("num_experts_per_tok", "expert_used_count"),
+                       });
+
+constexpr std::array kMixtralLayer =
+    joined(kTwoNorms, kSplitAttention,
+           std::array{
+               module("block_sparse_moe.gate", "ffn_gate_inp"),
+               module("block_sparse_moe.experts.*.w1", "ffn_gate.*"),
+               module("block_sparse_moe.experts.*.w2", "ffn_down.*"),
+               module("block_sparse_moe.experts.*.w3", "ffn_up.*"),
+           });
+
+constexpr HfFamily mixtral() {
+  HfFamily family = llama_like("MixtralForCausalLM", "llama");
+  family.layer_modules = kMixtralLayer;
+  family.keys = kMixtralKeys;
+  family.translate_more = add_window;
+  return family;
+}
+
+constexpr std::array kQwenMoeKeys =
+    joined(kLlamaKeys,
+           std::array{
+               required("num_experts", "expert_count"),
+               required("num_experts_per_tok", "expert_used_count"),
+               required("moe_intermediate_size", "expert_feed_forward_length"),
+               optional("shared_expert_intermediate_size", "expert_shared_feed_forward_length"),
+               HfKey{.name = "norm_topk_prob",
+                     .metadata_key = "expert_weights_norm",
+                     .kind = HfKeyKind::kFlag,
+                     .required = true},
+           });
+
+constexpr std::array kExperts = {
+    module("mlp.gate", "ffn_gate_inp"),
+    module("mlp.experts.*.gate_proj", "ffn_gate.*"),
+    module("mlp.experts.*.down_proj", "ffn_down.*"),
+    module("mlp.experts.*.up_proj", "ffn_up.*"),
+};
+
+constexpr std::array kSharedExpert = {
+    module("mlp.shared_expert_gate", "ffn_gate_inp_shexp", kRow),
+    module("mlp.shared_expert.gate_proj", "ffn_gate_shexp"),
+    module("mlp.shared_expert.down_proj", "ffn_down_shexp"),
+    module("mlp.shared_expert.up_proj", "ffn_up_shexp"),
+};
+
+constexpr std::array kQwen2MoeLayer = joined(kTwoNorms, kSplitAttention, kExperts, kSharedExpert);
+constexpr std::array kQwen3MoeLayer = joined(kTwoNorms, kSplitAttention, kHeadNorms, kExperts);
+
+Status check_all_layers_have_experts(const HfObject& config, const HfFamily& family,
+                                     MetadataWriter& out) {
+  HEARTH_ASSIGN_OR_RETURN(const auto step, config.size("decoder_sparse_step"));
+  const json::Value* dense = config.find("mlp_only_layers");
+  if (step.value_or(1) != 1 || (dense != nullptr && !(*dense == json::Value(json::Array())))) {
+    return make_status(StatusCode::kUnimplemented,
+                       "{}: layers without experts ('decoder_sparse_step', 'mlp_only_layers') are "
+                       "not supported",
+                       config.file());
+  }
+  return add_upper_window(config, family, out);
+}
+
+constexpr HfFamily qwen2_moe() {
+  HfFamily family = llama_like("Qwen2MoeForCausalLM", "qwen2moe");
+  family.layer_modules = kQwen2MoeLayer;
+  family.keys = kQwenMoeKeys;
+  family.translate_more = check_all_layers_have_experts;
+  return family;
+}
+
+constexpr HfFamily qwen3_moe() {
+  HfFamily family = qwen2_moe();
+  family.class_name = "Qwen3MoeForCausalLM";
+  family.architecture = "qwen3moe";
+  family.layer_modules = kQwen3MoeLayer;
+  return family;
+}
+
+constexpr std::array kGpt2Modules = {
+    module("wte", "token_embd"),
+    module("wpe", "position_embd"),
+    module("ln_f", "output_norm"),
+};
+
+constexpr std::array kGpt2Layer = {
+    module("ln_1", "attn_norm"),
+    module("attn.c_attn", "attn_qkv", kTransposed),
+    module("attn.c_proj", "attn_output", kTransposed),
+    module("ln_2", "ffn_norm"),
+    module("mlp.c_fc", "ffn_up", kTransposed),
+    module("mlp.c_proj", "ffn_down", kTransposed),
+};
+
+constexpr std::array kGpt2Keys =
+    joined(kDecoderKeys, std::array{
+                             required("max_position_embeddings", "context_length"),
+                             number("layer_norm_epsilon", "attention.layer_norm_epsilon"),
+                         });
+
+constexpr std::array kGpt2Aliases = {
+    HfAlias{"n_layer", "num_hidden_layers"},      HfAlias{"n_embd", "hidden_size"},
+    HfAlias{"n_head", "num_attention_heads"},     HfAlias{"n_positions", "max_position_embeddings"},
+    HfAlias{"activation_function", "hidden_act"}, HfAlias{"n_inner", "intermediate_size"},
+};
+
+// Four times the width unless stated.
+Status add_feed_forward(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  HEARTH_ASSIGN_OR_RETURN(const auto stated, config.size("intermediate_size"));
+  HEARTH_ASSIGN_OR_RETURN(const std::uint64_t hidden, config.required_size("hidden_size"));
+  out.add_size(family.metadata_key("feed_forward_length"), stated ? *stated : 4 * hidden);
+  return {};
+}
+
+Status add_gpt2(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  HEARTH_ASSIGN_OR_RETURN(const auto scaled, config.flag("scale_attn_weights"));
+  HEARTH_ASSIGN_OR_RETURN(const auto by_layer, config.flag("scale_attn_by_inverse_layer_idx"));
+  if (!scaled.value_or(true) || by_layer.value_or(false)) {
+    return make_status(StatusCode::kUnimplemented,
+                       "{}: only 'scale_attn_weights': true without "
+                       "'scale_attn_by_inverse_layer_idx' is supported",
+                       config.file());
+  }
+  return add_feed_forward(config, family, out);
+}
+
+constexpr HfFamily gpt2() {
+  return {.class_name = "GPT2LMHeadModel",
+          .architecture = "gpt2",
+          .activations = kGeluTanh,
+          .tied_by_default = true,
+          .rotates = false,
+          .base_prefix = "transformer.",
+          .layer_prefix = "h.",
+          .modules = kGpt2Modules,
+          .layer_modules = kGpt2Layer,
+          .keys = kGpt2Keys,
+          .aliases = kGpt2Aliases,
+          .ignored = kSavedMasks,
+          .translate_more = add_gpt2};
+}
+
+constexpr std::array kBloomModules = {
+    module("word_embeddings", "token_embd"),
+    module("word_embeddings_layernorm", "token_embd_norm"),
+    module("ln_f", "output_norm"),
+};
+
+constexpr std::array kBloomLayer = {
+    module("input_layernorm", "attn_norm"),
+    module("self_attention.query_key_value", "attn_qkv", kHeadwise),
+    module("self_attention.dense", "attn_output"),
+    module("post_attention_layernorm", "ffn_norm"),
+    module("mlp.dense_h_to_4h", "ffn_up"),
+    module("mlp.dense_4h_to_h", "ffn_down"),
+};
+
+constexpr std::array kBloomKeys =
+    joined(kDecoderKeys, std::array{number("layer_norm_epsilon", "attention.layer_norm_epsilon")});
+
+constexpr std::array kBloomAliases = {
+    HfAlias{"n_layer", "num_hidden_layers"},
+    HfAlias{"n_embed", "hidden_size"},
+    HfAlias{"n_head", "num_attention_heads"},
+};
+
+Status add_bloom(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  constexpr std::uint32_t kContext = 2048;  // Slopes have no end; this is what BLOOM learned with.
+  HEARTH_ASSIGN_OR_RETURN(const auto other,
+                          config.flag("apply_residual_connection_post_layernorm"));
+  if (other.value_or(false)) {
+    return make_status(StatusCode::kUnimplemented,
+                       "{}: 'apply_residual_connection_post_layernorm' is not supported",
+                       config.file());
+  }
+  HEARTH_ASSIGN_OR_RETURN(const auto context, config.size("seq_length"));
+  out.add_size(family.metadata_key("context_length"), context.value_or(kContext));
+  return add_feed_forward(config, family, out);
+}
+
+constexpr HfFamily bloom() {
+  return {.class_name = "BloomForCausalLM",
+          .architecture = "bloom",
+          .activations = {},
+          .tied_by_default = true,
+          .rotates = false,
+          .base_prefix = "transformer.",
+          .layer_prefix = "h.",
+          .modules = kBloomModules,
+          .layer_modules = kBloomLayer,
+          .keys = kBloomKeys,
+          .aliases = kBloomAliases,
+          .ignored = {},
+          .translate_more = add_bloom};
+}
+
+constexpr std::array kFamilies = {
+    bloom(),     gemma(),     gemma2(),
+    gemma3(),    gpt2(),      llama_like("LlamaForCausalLM", "llama"),
+    mistral(),   mixtral(),   phi3(),
+    qwen2(),     qwen2_moe(), qwen3(),
+    qwen3_moe(), smollm3(),
+};
+
+bool is_usable(const HfFamily& family) {
+  return find_architecture(family.architecture) != nullptr;
+}
 
 }  // namespace
 
@@ -104,7 +510,15 @@ std::span<const HfFamily> hf_families() {
 
 const HfFamily* find_hf_family(std::string_view class_name) {
   const auto* row = std::ranges::find(kFamilies, class_name, &HfFamily::class_name);
-  return row == kFamilies.end() ? nullptr : row;
+  return row == kFamilies.end() || !is_usable(*row) ? nullptr : row;
+}
+
+std::string supported_hf_classes() {
+  std::vector<std::string_view> names;
+  for (const HfFamily& family : kFamilies) {
+    if (is_usable(family)) names.push_back(family.class_name);
+  }
+  return fmt::format("{}", fmt::join(names, ", "));
 }
 
 }  // namespace hearth

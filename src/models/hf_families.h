@@ -16,19 +16,24 @@ namespace hearth {
 class HfObject;
 class MetadataWriter;
 
-// What happens to a tensor on its way from the file to its role. All but kNone make a copy.
+// What happens to a tensor on its way from the file to its role. All but the first two make a copy.
 enum class HfTransform : std::uint8_t {
-  kNone,  // Used where it lies in the mapped file.
+  kNone,        // Used where it lies in the mapped file.
+  kRow,         // A matrix of one row becomes a vector.
+  kAddOne,      // Gains stored as their difference to 1; become F32.
+  kTransposed,  // A matrix [in_features, out_features]; vectors stay.
+  kHeadwise,    // Rows of Q, K and V of each head in turn become all of Q, then K, then V.
 };
 
-// "self_attn.q_proj" in a layer is the role "attn_q"; ".weight" and ".bias" are kept.
+// "self_attn.q_proj" in a layer is the role "attn_q"; ".weight" and ".bias" are kept. One '*'
+// stands for a number that name and role share.
 struct HfModule {
   std::string_view name;
   std::string_view role;
   HfTransform transform = HfTransform::kNone;
 };
 
-enum class HfKeyKind : std::uint8_t { kSize, kNumber };
+enum class HfKeyKind : std::uint8_t { kSize, kNumber, kFlag };
 
 // A configuration key and the metadata key, below the architecture's prefix, that says the same.
 struct HfKey {
@@ -38,16 +43,27 @@ struct HfKey {
   bool required = true;
 };
 
+// A class's own name of a key that the others call `name`.
+struct HfAlias {
+  std::string_view alias;
+  std::string_view name;
+};
+
 struct HfFamily {
-  std::string_view class_name;        // In config.json's `architectures`.
-  std::string_view architecture;      // Row of the architecture table (architectures.h).
-  std::string_view activation;        // What `hidden_act` must say.
+  std::string_view class_name;    // In config.json's `architectures`.
+  std::string_view architecture;  // Row of the architecture table (architectures.h).
+  // What `hidden_act` may say; empty: the class knows no such key.
+  std::span<const std::string_view> activations;
   bool tied_by_default = false;       // `tie_word_embeddings` when config.json is silent.
-  std::string_view base_prefix;       // Of all but the output matrix: "model.".
+  bool rotates = true;                // Rotary positions.
+  std::string_view base_prefix;       // Of all but the output matrix, where present: "model.".
   std::string_view layer_prefix;      // Below that, in front of the layer's number: "layers.".
   std::span<const HfModule> modules;  // Outside of the layers, below base_prefix.
   std::span<const HfModule> layer_modules;  // Below the layer's number.
   std::span<const HfKey> keys;
+  std::span<const HfAlias> aliases;
+  // Ends of the names of buffers that directories carry and nobody needs.
+  std::span<const std::string_view> ignored;
   // What the tables cannot say; may be nullptr.
   Status (*translate_more)(const HfObject& config, const HfFamily& family, MetadataWriter& out);
 
@@ -55,8 +71,11 @@ struct HfFamily {
   std::string metadata_key(std::string_view key) const;
 };
 
+// Rows whose architecture this build does not have are not usable.
 std::span<const HfFamily> hf_families();
-// nullptr when there is no row of that name.
+// nullptr when there is no usable row of that name.
 const HfFamily* find_hf_family(std::string_view class_name);
+// Names of the usable rows, comma-separated, for messages.
+std::string supported_hf_classes();
 
 }  // namespace hearth

@@ -9,6 +9,9 @@
 #include <cstring>
 #include <span>
 #include <utility>
+#include <vector>
+
+#include "tensor/quantize.h"
 
 namespace hearth {
 namespace {
@@ -52,30 +55,63 @@ std::string_view without_prefix(std::string_view text, std::string_view prefix) 
   return text.starts_with(prefix) ? text.substr(prefix.size()) : text;
 }
 
+// `text` with its number in place of the '*' of `other`, if `text` has the form of `pattern`.
+std::optional<std::string> rewrite(std::string_view text, std::string_view pattern,
+                                   std::string_view other) {
+  const std::size_t star = pattern.find('*');
+  if (star == std::string_view::npos) {
+    if (text != pattern) return std::nullopt;
+    return std::string(other);
+  }
+  const std::string_view before = pattern.substr(0, star);
+  const std::string_view after = pattern.substr(star + 1);
+  if (!text.starts_with(before) || !text.ends_with(after) || text.size() < pattern.size()) {
+    return std::nullopt;
+  }
+  const std::string_view digits =
+      text.substr(before.size(), text.size() - before.size() - after.size());
+  const bool is_number = std::ranges::all_of(digits, [](char c) { return c >= '0' && c <= '9'; });
+  if (!is_number || (digits.size() > 1 && digits.front() == '0')) return std::nullopt;
+  const std::size_t hole = other.find('*');
+  return fmt::format("{}{}{}", other.substr(0, hole), digits, other.substr(hole + 1));
+}
+
 std::optional<HfRole> find_role(std::span<const HfModule> modules, std::string_view name,
                                 std::string_view role_prefix) {
   const auto parts = split_kind(name);
   if (!parts) return std::nullopt;
-  const auto row = std::ranges::find(modules, parts->module, &HfModule::name);
-  if (row == modules.end()) return std::nullopt;
-  return HfRole{fmt::format("{}{}.{}", role_prefix, row->role, parts->kind), row->transform};
+  for (const HfModule& row : modules) {
+    const auto role = rewrite(parts->module, row.name, row.role);
+    if (role) return HfRole{fmt::format("{}{}.{}", role_prefix, *role, parts->kind), row.transform};
+  }
+  return std::nullopt;
 }
 
 std::optional<std::string> find_spelling(std::span<const HfModule> modules, std::string_view role,
                                          std::string_view name_prefix) {
   const auto parts = split_kind(role);
   if (!parts) return std::nullopt;
-  const auto row = std::ranges::find(modules, parts->module, &HfModule::role);
-  if (row == modules.end()) return std::nullopt;
-  return fmt::format("{}{}.{}", name_prefix, row->name, parts->kind);
+  for (const HfModule& row : modules) {
+    const auto name = rewrite(parts->module, row.role, row.name);
+    if (name) return fmt::format("{}{}.{}", name_prefix, *name, parts->kind);
+  }
+  return std::nullopt;
 }
 
-// Buffers that some versions of transformers saved with the weights; every runtime computes them.
-bool is_saved_buffer(std::string_view name) {
-  return name.ends_with(".rotary_emb.inv_freq");
+bool is_ignored(const HfFamily& family, std::string_view name) {
+  return std::ranges::any_of(family.ignored,
+                             [&](std::string_view end) { return name.ends_with(end); });
+}
+
+Shape vector_shape(std::uint64_t length) {
+  Shape shape;
+  shape.rank = 1;
+  shape.dims[0] = length;
+  return shape;
 }
 
 Result<std::span<std::byte>> allocate(std::size_t size, ModelFileContent& content) {
+  if (size < AnonymousMapping::kHugePageBytes) return std::span(content.small.emplace_back(size));
   HEARTH_ASSIGN_OR_RETURN(AnonymousMapping memory, AnonymousMapping::create(size));
   const std::span<std::byte> bytes(memory.data(), size);
   content.made.push_back(std::move(memory));
@@ -96,11 +132,102 @@ Status align(TensorView& tensor, ModelFileContent& content) {
   return {};
 }
 
-Status add_tensor(const SafetensorsTensor& source, std::optional<HfRole> role,
-                  ModelFileContent& content) {
+Status wrong_shape(std::string_view name, const TensorView& tensor, std::string_view wanted) {
+  return make_status(StatusCode::kDataLoss, "tensor '{}' has shape {}, expected {}", name,
+                     tensor.shape.to_string(), wanted);
+}
+
+Status add_one(TensorView& tensor, ModelFileContent& content) {
+  const std::size_t length = tensor.shape.num_elements();
+  HEARTH_ASSIGN_OR_RETURN(const auto copy, allocate(length * sizeof(float), content));
+  std::vector<float> values(length);
+  dequantize_row(tensor.dtype, tensor.data, values);
+  for (float& value : values)
+    value += 1.0f;
+  std::memcpy(copy.data(), values.data(), copy.size());
+  tensor.dtype = DType::kF32;
+  tensor.data = copy;
+  return {};
+}
+
+// A band of rows at a time, so that what is read stays in the cache.
+void transpose_into(const TensorView& tensor, std::span<std::byte> out) {
+  constexpr std::size_t kBand = 32;
+  const std::size_t size = dtype_info(tensor.dtype).block_bytes;
+  const std::size_t rows = tensor.shape.dims[0];
+  const std::size_t cols = tensor.shape.dims[1];
+  for (std::size_t first = 0; first < rows; first += kBand) {
+    const std::size_t last = std::min(first + kBand, rows);
+    for (std::size_t col = 0; col < cols; ++col) {
+      for (std::size_t row = first; row < last; ++row) {
+        std::memcpy(out.data() + (col * rows + row) * size,
+                    tensor.data.data() + (row * cols + col) * size, size);
+      }
+    }
+  }
+}
+
+Status transpose(TensorView& tensor, ModelFileContent& content) {
+  if (tensor.shape.rank != 2) return {};
+  HEARTH_ASSIGN_OR_RETURN(const auto copy, allocate(tensor.data.size(), content));
+  transpose_into(tensor, copy);
+  std::swap(tensor.shape.dims[0], tensor.shape.dims[1]);
+  tensor.data = copy;
+  return {};
+}
+
+// [num_heads, 3, head_dim] rows (or values) become [3, num_heads, head_dim].
+Status gather_heads(std::string_view name, std::size_t num_heads, TensorView& tensor,
+                    ModelFileContent& content) {
+  constexpr std::size_t kParts = 3;  // Q, K and V.
+  if (tensor.shape.rank == 0 || tensor.shape.dims[0] % (kParts * num_heads) != 0) {
+    return wrong_shape(name, tensor, fmt::format("Q, K and V of {} heads", num_heads));
+  }
+  HEARTH_ASSIGN_OR_RETURN(const auto copy, allocate(tensor.data.size(), content));
+  const std::size_t part_bytes = tensor.data.size() / (kParts * num_heads);
+  for (std::size_t head = 0; head < num_heads; ++head) {
+    for (std::size_t part = 0; part < kParts; ++part) {
+      std::memcpy(copy.data() + (part * num_heads + head) * part_bytes,
+                  tensor.data.data() + (head * kParts + part) * part_bytes, part_bytes);
+    }
+  }
+  tensor.data = copy;
+  return {};
+}
+
+Status as_row(std::string_view name, TensorView& tensor) {
+  if (tensor.shape.rank != 2 || tensor.shape.dims[0] != 1) {
+    return wrong_shape(name, tensor, "a matrix of one row");
+  }
+  tensor.shape = vector_shape(tensor.shape.dims[1]);
+  return {};
+}
+
+Status apply(HfTransform transform, std::string_view name, std::size_t num_heads,
+             TensorView& tensor, ModelFileContent& content) {
+  switch (transform) {
+    case HfTransform::kNone:
+      return {};
+    case HfTransform::kRow:
+      return as_row(name, tensor);
+    case HfTransform::kAddOne:
+      return add_one(tensor, content);
+    case HfTransform::kTransposed:
+      return transpose(tensor, content);
+    case HfTransform::kHeadwise:
+      return gather_heads(name, num_heads, tensor, content);
+  }
+  return {};
+}
+
+Status add_tensor(const SafetensorsTensor& source, const std::optional<HfRole>& role,
+                  std::size_t num_heads, ModelFileContent& content) {
   HEARTH_ASSIGN_OR_RETURN(TensorView tensor, to_tensor_view(source));
-  if (role) tensor.name = std::move(role->name);
   HEARTH_RETURN_IF_ERROR(align(tensor, content));
+  if (role) {
+    tensor.name = role->name;
+    HEARTH_RETURN_IF_ERROR(apply(role->transform, source.name, num_heads, tensor, content));
+  }
   content.tensors.push_back(std::move(tensor));
   return {};
 }
@@ -130,15 +257,16 @@ std::string hf_spelling(const HfFamily& family, std::string_view role) {
 }
 
 Status add_hf_tensors(const std::vector<SafetensorsTensor>& tensors, const HfFamily& family,
-                      bool tied, ModelFileContent& content) {
+                      const HfTensorFacts& facts, ModelFileContent& content) {
   bool has_output = false;
   for (const SafetensorsTensor& tensor : tensors) {
     const bool is_output = tensor.name == kOutputName;
     has_output |= is_output;
-    if (is_saved_buffer(tensor.name) || (is_output && tied)) continue;
-    HEARTH_RETURN_IF_ERROR(add_tensor(tensor, hf_role_of(family, tensor.name), content));
+    if (is_ignored(family, tensor.name) || (is_output && facts.tied)) continue;
+    HEARTH_RETURN_IF_ERROR(
+        add_tensor(tensor, hf_role_of(family, tensor.name), facts.num_heads, content));
   }
-  if (!tied && !has_output) {
+  if (!facts.tied && !has_output) {
     return make_status(StatusCode::kDataLoss,
                        "tensor '{}' is missing, although 'tie_word_embeddings' is false",
                        kOutputName);
@@ -150,10 +278,7 @@ Status add_made_tensor(std::string name, std::span<const float> values, ModelFil
   const auto bytes = std::as_bytes(values);
   HEARTH_ASSIGN_OR_RETURN(const auto copy, allocate(bytes.size(), content));
   std::ranges::copy(bytes, copy.begin());
-  Shape shape;
-  shape.rank = 1;
-  shape.dims[0] = values.size();
-  content.tensors.push_back({std::move(name), DType::kF32, shape, copy});
+  content.tensors.push_back({std::move(name), DType::kF32, vector_shape(values.size()), copy});
   return {};
 }
 

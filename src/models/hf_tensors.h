@@ -23,12 +23,17 @@ std::optional<HfRole> hf_role_of(const HfFamily& family, std::string_view name);
 // The other way round; a name that is no role stays as it is.
 std::string hf_spelling(const HfFamily& family, std::string_view role);
 
+struct HfTensorFacts {
+  bool tied = false;          // The output matrix is the embedding; a stored one is left out.
+  std::size_t num_heads = 1;  // For HfTransform::kHeadwise.
+};
+
 // Adds the tensors to the content under the names of their roles, changed where the family's tables
 // ask for it. Those without a role keep their names, so that whoever binds them can complain.
-// `tied`: the output matrix is the embedding; then a stored one is left out, and otherwise it must
-// be there.
+// kDataLoss when an output matrix that is not tied is missing or a tensor's shape does not suit its
+// change.
 Status add_hf_tensors(const std::vector<SafetensorsTensor>& tensors, const HfFamily& family,
-                      bool tied, ModelFileContent& content);
+                      const HfTensorFacts& facts, ModelFileContent& content);
 
 // Adds a tensor of one dimension that no file holds.
 Status add_made_tensor(std::string name, std::span<const float> values, ModelFileContent& content);
