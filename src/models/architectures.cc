@@ -6,8 +6,8 @@
 namespace hearth {
 namespace {
 
-// By name. Files of `llama` and `smollm3` hold Q and K with rotated pairs adjacent, the others half
-// a head apart.
+// By name. Files of Llama and its kin hold Q and K with rotated pairs adjacent, the others half a
+// head apart.
 constexpr std::array kArchitectures = {
     Architecture{.name = "bloom",
                  .models = "BLOOM, BLOOMZ",
@@ -53,6 +53,16 @@ constexpr std::array kArchitectures = {
                  .positions = PositionEncoding::kLearned,
                  .activation = Activation::kGeluTanh,
                  .gated = false},
+    Architecture{.name = "granite",
+                 .models = "Granite 3 (dense)",
+                 .rope_layout = RopeLayout::kInterleaved,
+                 .stated_scales = true},
+    Architecture{.name = "granitemoe",
+                 .models = "Granite 3 MoE",
+                 .rope_layout = RopeLayout::kInterleaved,
+                 .experts = ExpertUse::kAlways,
+                 .renormalize_experts = true,
+                 .stated_scales = true},
     Architecture{.name = "llama",
                  .models = "Llama 1 to 3.3, Mistral, Mixtral, SmolLM2, TinyLlama",
                  .rope_layout = RopeLayout::kInterleaved,

@@ -31,6 +31,8 @@ struct Architecture {
   bool shared_expert = false;
   bool renormalize_experts = false;
   bool scaled_embedding = false;  // By the square root of the width.
+  // Files state scales of the embedding and of what blocks add, and a divisor of the logits.
+  bool stated_scales = false;
   // What files that do not say mean.
   std::size_t sliding_window = 0;
   std::size_t global_period =

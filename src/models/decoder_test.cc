@@ -98,8 +98,9 @@ INSTANTIATE_TEST_SUITE_P(Families, GoldenModel,
                                            "llama-rope-linear", "llama-rope-llama3",
                                            "llama-rope-yarn", "qwen2", "bloom", "bloom-six-heads",
                                            "falcon", "falcon-two-norms", "gemma", "gemma2",
-                                           "gemma3", "gpt2", "mixtral", "phi3", "phi3-short",
-                                           "phi3-long", "qwen2moe", "qwen3", "qwen3moe", "smollm3"),
+                                           "gemma3", "gpt2", "granite", "granitemoe", "mixtral",
+                                           "phi3", "phi3-short", "phi3-long", "qwen2moe", "qwen3",
+                                           "qwen3moe", "smollm3"),
                          [](const auto& case_info) {
                            std::string name = case_info.param;
                            std::ranges::replace(name, '-', '_');

@@ -152,6 +152,22 @@ Status read_experts(const ConfigReader& reader, const Architecture& row, ModelCo
   return {};
 }
 
+Status read_stated_scales(const ConfigReader& reader, ModelConfig& config) {
+  HEARTH_ASSIGN_OR_RETURN(const double embedding, reader.positive_number("embedding_scale", 1.0));
+  HEARTH_ASSIGN_OR_RETURN(const double residual, reader.positive_number("residual_scale", 1.0));
+  HEARTH_ASSIGN_OR_RETURN(const double divisor, reader.positive_number("logit_scale", 1.0));
+  config.embedding_scale = static_cast<float>(embedding);
+  config.residual_scale = static_cast<float>(residual);
+  config.logit_scale = static_cast<float>(1.0 / divisor);
+  HEARTH_ASSIGN_OR_RETURN(const bool rotated, reader.flag("rope.scaling.finetuned", true));
+  if (!rotated) {
+    return make_status(StatusCode::kUnimplemented,
+                       "{} is false: this architecture without rotation is not supported",
+                       reader.full("rope.scaling.finetuned"));
+  }
+  return {};
+}
+
 Status read_scales(const ConfigReader& reader, const Architecture& row, ModelConfig& config) {
   const std::string_view epsilon_key = config.norm == NormKind::kRms
                                            ? "attention.layer_norm_rms_epsilon"
@@ -180,12 +196,13 @@ Status read_scales(const ConfigReader& reader, const Architecture& row, ModelCon
   if (row.scaled_embedding) {
     config.embedding_scale = static_cast<float>(std::sqrt(static_cast<double>(config.hidden_size)));
   }
-  return {};
+  return row.stated_scales ? read_stated_scales(reader, config) : Status();
 }
 
 // Keys that change the arithmetic in ways no row knows. A file that has them is another model than
 // the one we would compute.
-Status refuse_unsupported(const ConfigReader& reader) {
+Status refuse_unsupported(const ConfigReader& reader, const Architecture& row) {
+  constexpr std::string_view kScales[] = {"embedding_scale", "logit_scale", "residual_scale"};
   constexpr std::string_view kKeys[] = {"attention.clamp_kqv",
                                         "attention.max_alibi_bias",
                                         "attention.q_lora_rank",
@@ -201,7 +218,8 @@ Status refuse_unsupported(const ConfigReader& reader) {
                                         "swin_norm",
                                         "interleave_moe_layer_step"};
   for (const std::string_view key : kKeys) {
-    if (reader.find(key) == nullptr) continue;
+    const bool read = row.stated_scales && std::ranges::find(kScales, key) != std::end(kScales);
+    if (read || reader.find(key) == nullptr) continue;
     return make_status(StatusCode::kUnimplemented, "{} is not supported for this architecture",
                        reader.full(key));
   }
@@ -248,7 +266,7 @@ Result<ModelConfig> read_model_config(const ModelFile& file) {
   ModelConfig config = implied_config(*row);
   HEARTH_ASSIGN_OR_RETURN(auto name, file.find_text("general.name"));
   config.name = name.value_or("");
-  HEARTH_RETURN_IF_ERROR(refuse_unsupported(reader));
+  HEARTH_RETURN_IF_ERROR(refuse_unsupported(reader, *row));
   HEARTH_RETURN_IF_ERROR(read_layers(reader, *row, config));
   HEARTH_ASSIGN_OR_RETURN(config.hidden_size, reader.size("embedding_length", kMaxDimension));
   HEARTH_ASSIGN_OR_RETURN(config.intermediate_size,

@@ -37,7 +37,7 @@ LLAMA = {
     "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
     "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
     "self_attn.qkv_proj": "attn_qkv", "mlp.gate_up_proj": "ffn_up",
-    "mlp.gate": "ffn_gate_inp", "mlp.shared_expert_gate": "ffn_gate_inp_shexp",
+    "mlp.gate": "ffn_gate_inp", "mlp.router": "ffn_gate_inp", "mlp.shared_expert_gate": "ffn_gate_inp_shexp",
     "mlp.shared_expert.gate_proj": "ffn_gate_shexp", "mlp.shared_expert.up_proj": "ffn_up_shexp",
     "mlp.shared_expert.down_proj": "ffn_down_shexp", "mlp.experts.down_proj": "ffn_down_exps",
 }
@@ -137,6 +137,15 @@ def expert_keys(writer, config):
         writer.add_expert_shared_feed_forward_length(size)
 
 
+def granite_keys(writer, config):
+    writer.add_attention_scale(config.attention_multiplier)
+    writer.add_embedding_scale(config.embedding_multiplier)
+    writer.add_residual_scale(config.residual_multiplier)
+    writer.add_logit_scale(config.logits_scaling)
+    if hasattr(config, "num_local_experts"):
+        expert_keys(writer, config)
+
+
 def falcon_keys(writer, config):
     writer.add_tensor_data_layout("jploski")
 
@@ -168,6 +177,9 @@ GEMMA3_ROPE = dict(sliding_attention=dict(rope_type="default", rope_theta=10000.
                    full_attention=dict(rope_type="linear", factor=4.0, rope_theta=1000000.0))
 QWEN_EXPERTS = dict(num_experts=6, num_experts_per_tok=3, moe_intermediate_size=16)
 
+GRANITE_OPTIONS = dict(ROPE, attention_multiplier=0.3, embedding_multiplier=3.0, residual_multiplier=0.4,
+                       logits_scaling=0.5)
+
 CASES = {
     "bloom": Family("bloom", "Bloom", BLOOM, bloom_tensor, **FLAT),
     # Not a power of two: ALiBi's slopes come from two sequences.
@@ -180,6 +192,9 @@ CASES = {
     "gemma3": gemma("Gemma3", "gemma3", GEMMA2, gemma3_keys, num_hidden_layers=6, sliding_window=12,
                     query_pre_attn_scalar=16, rope_parameters=GEMMA3_ROPE),
     "gpt2": Family("gpt2", "GPT2", GPT2, gpt2_tensor, n_embd=32, n_positions=128, n_inner=None, **FLAT),
+    "granite": Family("granite", "Granite", LLAMA, interleaved_tensor, granite_keys, **GRANITE_OPTIONS),
+    "granitemoe": Family("granitemoe", "GraniteMoe", LLAMA, interleaved_tensor, granite_keys, **GRANITE_OPTIONS,
+                         num_local_experts=4, num_experts_per_tok=2),
     "mixtral": Family("llama", "Mixtral", LLAMA, interleaved_tensor, expert_keys, **ROPE, num_local_experts=4,
                       num_experts_per_tok=2, tie_word_embeddings=False),
     "phi3": Family("phi3", "Phi3", keys=phi3_keys, **ROPE, sliding_window=12, tie_word_embeddings=False),
@@ -254,6 +269,7 @@ def tensors_of(family, model):
         if ".layers." in name or ".h." in name:
             _, _, layer, name = name.split(".", 3)
             prefix = f"blk.{layer}."
+        name = name.replace("block_sparse_moe", "mlp")
         if name == "mlp.experts.gate_up_proj":
             gate, up = np.split(value, 2, axis=1)
             yield f"{prefix}ffn_gate_exps.weight", gate
