@@ -26,7 +26,9 @@ hearth::Status read(std::string_view text) {
   HEARTH_RETURN_IF_ERROR(hearth::translate_hf_config(config, *family, out));
   (void)hearth::hf_rope_tensors(config).has_value();
   // Enough of an embedding for the rest of the configuration to be looked at.
-  hearth::TensorView embedding{.name = "token_embd.weight", .shape = {{64, 1, 1, 1}, 2}};
+  hearth::TensorView embedding;
+  embedding.name = "token_embd.weight";
+  embedding.shape = {{64, 1, 1, 1}, 2};
   content.tensors.push_back(std::move(embedding));
   HEARTH_ASSIGN_OR_RETURN(const auto file, hearth::ModelFile::assemble(std::move(content)));
   (void)hearth::read_model_config(file).has_value();
