@@ -96,10 +96,20 @@ void read_config(const ModelFile& file, const ReportOptions& options, ModelRepor
   report.config = *std::move(config);
 }
 
+std::string feed_forward_text(const ModelConfig& config) {
+  const ExpertConfig& experts = config.experts;
+  if (experts.num_experts == 0) return fmt::format("feed-forward {}", config.intermediate_size);
+  std::string text = fmt::format("{} of {} experts of {} per token", experts.num_used,
+                                 experts.num_experts, experts.intermediate_size);
+  if (experts.shared_intermediate_size > 0)
+    text += fmt::format(" and a shared one of {}", experts.shared_intermediate_size);
+  return text;
+}
+
 std::string shape_text(const ModelConfig& config) {
-  return fmt::format("{} layers, {} wide, {} heads of {} ({} for keys and values), feed-forward {}",
+  return fmt::format("{} layers, {} wide, {} heads of {} ({} for keys and values), {}",
                      config.num_layers, config.hidden_size, config.heads.num_heads,
-                     config.heads.head_dim, config.heads.num_kv_heads, config.intermediate_size);
+                     config.heads.head_dim, config.heads.num_kv_heads, feed_forward_text(config));
 }
 
 std::string facts_text(const ModelReport& report) {
@@ -201,6 +211,7 @@ json::Value report_json(const ModelReport& report) {
     object.set("num_layers", std::uint64_t{config->num_layers});
     object.set("hidden_size", std::uint64_t{config->hidden_size});
     object.set("intermediate_size", std::uint64_t{config->intermediate_size});
+    object.set("num_experts", std::uint64_t{config->experts.num_experts});
     object.set("num_heads", std::uint64_t{config->heads.num_heads});
     object.set("num_kv_heads", std::uint64_t{config->heads.num_kv_heads});
     object.set("head_dim", std::uint64_t{config->heads.head_dim});

@@ -8,6 +8,7 @@ import unittest
 from hearth_e2e import (BINARY, EXIT_FAILURE, EXIT_USAGE, MODEL, ROOT, HearthTest, clean_environment,
                         hearth)
 
+MODELS = ROOT / "tests" / "golden" / "models"
 VOCABULARY = ROOT / "tests" / "golden" / "tokenizer" / "small_bpe.gguf"
 COMMANDS = ["serve", "run", "inspect", "tokenize", "template", "bench", "version"]
 
@@ -156,6 +157,11 @@ class Inspect(HearthTest):
         for fact in ["llama", "30 layers", "134.5 M", "Q4_1", "smollm", "8192 tokens", "available"]:
             self.assertIn(fact, text)
 
+    def test_experts_are_counted(self):
+        mixture = MODELS / "qwen2moe.gguf"
+        self.assertIn("3 of 6 experts of 16 per token and a shared one of 24",
+                      self.succeed("inspect", mixture))
+        self.assertEqual(json.loads(self.succeed("inspect", mixture, "--json"))["num_experts"], 6)
 
     def test_a_vocabulary_alone_is_shown_and_named_as_such(self):
         text = self.succeed("inspect", VOCABULARY)

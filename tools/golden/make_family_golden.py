@@ -201,7 +201,7 @@ CASES = {
     "phi3-short": Family("phi3", "Phi3", keys=phi3_keys, **longrope(64)),
     "phi3-long": Family("phi3", "Phi3", keys=phi3_keys, **longrope(16)),
     "qwen2moe": Family("qwen2moe", "Qwen2Moe", keys=expert_keys, **ROPE, **QWEN_EXPERTS,
-                       shared_expert_intermediate_size=24),
+                       shared_expert_intermediate_size=24, tie_word_embeddings=False),
     "qwen3": Family("qwen3", "Qwen3", **ROPE, head_dim=16),
     "qwen3moe": Family("qwen3moe", "Qwen3Moe", keys=expert_keys, **ROPE, **QWEN_EXPERTS, head_dim=16,
                        norm_topk_prob=True),
