@@ -1,11 +1,13 @@
 #include <fmt/ranges.h>
 
 #include <charconv>
+#include <filesystem>
 
 #include "base/json.h"
 #include "cli/command.h"
 #include "cli/model_path.h"
 #include "cli/terminal.h"
+#include "tokenizer/hf_tokenizer.h"
 #include "tokenizer/tokenizer.h"
 
 namespace hearth {
@@ -63,6 +65,18 @@ std::string token_table(const Tokenizer& tokenizer, std::span<const TokenId> ids
          fmt::format("{} tokens, {}\n", ids.size(), tokenizer.description());
 }
 
+// A GGUF file's own, or a Hugging Face tokenizer.json.
+Result<std::unique_ptr<Tokenizer>> load_tokenizer(const std::string& given) {
+  const std::filesystem::path path(given);
+  std::error_code failure;
+  if (path.extension() == ".json" || std::filesystem::exists(path / "tokenizer.json", failure)) {
+    HEARTH_ASSIGN_OR_RETURN(HfTokenizer loaded, load_hf_tokenizer(path));
+    return std::move(loaded.tokenizer);
+  }
+  HEARTH_ASSIGN_OR_RETURN(const ModelFile file, open_model(given));
+  return Tokenizer::load(file);
+}
+
 class TokenizeCommand final : public Command {
  public:
   std::string_view name() const override { return "tokenize"; }
@@ -72,8 +86,9 @@ class TokenizeCommand final : public Command {
 
   void declare(OptionSet& options) override {
     options.add_positional(model_, {.name = "model",
-                                    .help = "GGUF file (a vocabulary alone is enough), or a "
-                                            "directory that holds one."});
+                                    .help = "GGUF file (a vocabulary alone is enough), "
+                                            "tokenizer.json, or a directory that holds one of "
+                                            "them."});
     options.add_positional(text_, {.name = "text",
                                    .help = "The text, or the ids with --detokenize; '-' or "
                                            "nothing reads standard input to its end.",
@@ -86,15 +101,19 @@ class TokenizeCommand final : public Command {
     options.add(parse_special_, {.name = "parse-special",
                                  .help = "Let the spelling of a control token in the text become "
                                          "that token. Message texts are served without it."});
+    options.add(lines_, {.name = "lines",
+                         .help = "Work on each line of the input alone: a JSON string becomes a "
+                                 "JSON list of ids, a list of two strings the ids of that pair, "
+                                 "with --detokenize a list of ids a JSON string."});
     options.add(detokenize_, {.name = "detokenize", .help = "Turn ids into text."});
   }
 
   Status run() override {
-    HEARTH_ASSIGN_OR_RETURN(const ModelFile file, open_model(model_));
-    HEARTH_ASSIGN_OR_RETURN(const auto tokenizer, Tokenizer::load(file));
+    HEARTH_ASSIGN_OR_RETURN(const auto tokenizer, load_tokenizer(model_));
     if (text_ == "-") {
       HEARTH_ASSIGN_OR_RETURN(text_, read_stdin(kMaxInputBytes));
     }
+    if (lines_) return print_lines(*tokenizer);
     return detokenize_ ? print_text(*tokenizer) : print_ids(*tokenizer);
   }
 
@@ -106,15 +125,53 @@ class TokenizeCommand final : public Command {
   }
 
   Status print_ids(const Tokenizer& tokenizer) const {
-    const auto ids = tokenizer.encode(text_, special_,
-                                      parse_special_ ? SpecialText::kParse : SpecialText::kPlain);
+    const auto ids = tokenizer.encode(text_, special_, span_kind());
     if (!json_) return print(token_table(tokenizer, ids));
     return print(fmt::format("[{}]\n", fmt::join(ids, ", ")));
+  }
+
+  Status print_lines(const Tokenizer& tokenizer) const {
+    std::string_view rest = text_;
+    for (std::size_t number = 1; !rest.empty(); ++number) {
+      const std::string_view line = rest.substr(0, rest.find('\n'));
+      rest.remove_prefix(std::min(line.size() + 1, rest.size()));
+      auto answer = answer_line(tokenizer, line);
+      if (!answer) return answer.error().with_context(fmt::format("line {}", number));
+      HEARTH_RETURN_IF_ERROR(print(*answer + "\n"));
+    }
+    return {};
+  }
+
+  Result<std::string> answer_line(const Tokenizer& tokenizer, std::string_view line) const {
+    if (detokenize_) {
+      HEARTH_ASSIGN_OR_RETURN(const auto ids, parse_ids(line, tokenizer.vocab_size()));
+      return json::dump(tokenizer.decode(ids, special_));
+    }
+    HEARTH_ASSIGN_OR_RETURN(const json::Value value, json::parse(line));
+    const json::Array* pair = value.as_array();
+    const bool is_pair = pair != nullptr && pair->size() == 2 &&
+                         (*pair)[0].as_string() != nullptr && (*pair)[1].as_string() != nullptr;
+    if (is_pair) {
+      const EncodedPair encoded =
+          tokenizer.encode_pair(*(*pair)[0].as_string(), *(*pair)[1].as_string(), span_kind());
+      return fmt::format("[{}]", fmt::join(encoded.ids, ", "));
+    }
+    const std::string* text = value.as_string();
+    if (text == nullptr) {
+      return error(StatusCode::kInvalidArgument, "{}, neither a string nor a list of two",
+                   value.type_name());
+    }
+    return fmt::format("[{}]", fmt::join(tokenizer.encode(*text, special_, span_kind()), ", "));
+  }
+
+  SpecialText span_kind() const {
+    return parse_special_ ? SpecialText::kParse : SpecialText::kPlain;
   }
 
   std::string model_;
   std::string text_ = "-";
   bool json_ = false;
+  bool lines_ = false;
   bool special_ = true;
   bool parse_special_ = true;
   bool detokenize_ = false;

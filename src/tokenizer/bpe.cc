@@ -1,123 +1,50 @@
 #include "tokenizer/bpe.h"
 
+#include <algorithm>
 #include <array>
-#include <string>
 #include <utility>
 #include <vector>
 
+#include "base/utf8.h"
 #include "tokenizer/byte_level.h"
-#include "tokenizer/nfc.h"
-#include "tokenizer/pretokenizer.h"
-#include "tokenizer/symbol_merger.h"
+#include "tokenizer/byte_pieces.h"
 
 namespace hearth {
 
 namespace {
 
-constexpr std::size_t kMaxMerges = 8u << 20;
 constexpr TokenId kNoToken = -1;
 
-class BpeModel final : public TextModel {
+bool stands_for_text(TokenKind kind) {
+  return kind != TokenKind::kControl && kind != TokenKind::kUnknown;
+}
+
+class BpeModel final : public WordModel {
  public:
-  BpeModel(const Vocabulary& vocabulary, const PreTokenizerScheme& scheme, PreTokenizer splitter,
-           const BpeOptions& options)
+  BpeModel(const Vocabulary& vocabulary, MergeRules rules, const BpeOptions& options)
       : vocabulary_(vocabulary),
-        nfc_(scheme.nfc),
-        ignore_merges_(scheme.ignore_merges),
-        pre_(options.pre),
-        splitter_(std::move(splitter)),
-        merges_(options.merges.size()) {
+        options_(options),
+        rules_(std::move(rules)),
+        bytes_(options.byte_fallback ? BytePieces(vocabulary) : BytePieces()) {
     for (std::size_t byte = 0; byte < byte_ids_.size(); ++byte) {
       const auto id = vocabulary.find(byte_level::spelling(static_cast<unsigned char>(byte)));
       byte_ids_[byte] = id.value_or(kNoToken);
     }
   }
 
-  Status add_merges(std::span<const std::string_view> merges) {
-    std::string joined;
-    for (std::uint32_t rank = 0; rank < merges.size(); ++rank) {
-      const std::string_view rule = merges[rank];
-      // The first byte may be part of the left side whatever it is.
-      const std::size_t space = rule.find(' ', 1);
-      if (space == std::string_view::npos) {
-        return make_status(StatusCode::kDataLoss,
-                           "'tokenizer.ggml.merges' entry {} is not two texts with a space between",
-                           rank);
-      }
-      joined.assign(rule.substr(0, space));
-      joined += rule.substr(space + 1);
-      const auto left = vocabulary_.find(rule.substr(0, space));
-      const auto right = vocabulary_.find(rule.substr(space + 1));
-      const auto merged = vocabulary_.find(joined);
-      if (!left || !right || !merged) {
-        return make_status(StatusCode::kDataLoss,
-                           "'tokenizer.ggml.merges' entry {} names a text that is no token", rank);
-      }
-      if (!merges_.insert(*left, *right, {.rank = rank, .merged_id = *merged})) {
-        return make_status(StatusCode::kDataLoss,
-                           "'tokenizer.ggml.merges' holds pairs made to collide");
-      }
-    }
-    return {};
-  }
-
-  void encode(std::string_view text, std::vector<TokenId>& out,
-              const std::stop_token& stop) const override {
-    std::string normalized;
-    if (nfc_ && !is_trivially_nfc(text)) {
-      normalized = to_nfc(text);
-      text = normalized;
-    }
-    SymbolMerger merger;
-    std::string spelling;
-    splitter_.split(text, [&](std::string_view word) {
-      if (!ignore_merges_ || !take_whole(word, spelling, out)) encode_word(word, merger, out, stop);
-      return !stop.stop_requested();
-    });
-  }
-
-  std::size_t min_kept_bytes(std::string_view text, bool count_space) const override {
-    const auto kept = std::ranges::count_if(text, [&](char byte) {
-      return byte_ids_[static_cast<unsigned char>(byte)] != kNoToken &&
-             (count_space || !is_ascii_space(byte));
-    });
-    const auto num_kept = static_cast<std::size_t>(kept);
-    if (!nfc_ || is_trivially_nfc(text)) return num_kept;
-    const bool keeps_all_bytes = std::ranges::find(byte_ids_, kNoToken) == byte_ids_.end();
-    return keeps_all_bytes ? num_kept / kMaxNfcShrinking : 0;
-  }
-
-  std::string piece_bytes(std::string_view piece, TokenKind kind) const override {
-    if (kind == TokenKind::kUserDefined) return std::string(piece);
-    return byte_level::bytes_of(piece).value_or(std::string(piece));
-  }
-
-  std::string special_text(std::string_view piece) const override { return std::string(piece); }
-
-  std::string description() const override { return fmt::format("byte-level BPE ({})", pre_); }
-
- private:
-  // Appends the one id of a word that is a token as a whole. `spelling` is working memory.
-  bool take_whole(std::string_view word, std::string& spelling, std::vector<TokenId>& out) const {
-    spelling.clear();
-    byte_level::append_spelling(spelling, word);
-    const auto id = vocabulary_.find(spelling);
-    // A control token's spelling in the text stays text.
-    if (!id || vocabulary_.kind(*id) == TokenKind::kControl) return false;
-    out.push_back(*id);
-    return true;
-  }
-
-  void encode_word(std::string_view word, SymbolMerger& merger, std::vector<TokenId>& out,
-                   const std::stop_token& stop) const {
+  void encode_word(std::string_view word, WordScratch& scratch, std::vector<TokenId>& out,
+                   const std::stop_token& stop) const override {
+    if (options_.ignore_merges && take_whole(word, scratch.spelling, out)) return;
+    SymbolMerger& merger = scratch.merger;
     merger.start(word.size());
-    for (const char byte : word) {
-      const TokenId id = byte_ids_[static_cast<unsigned char>(byte)];
-      if (id != kNoToken) merger.add(id);
+    if (options_.of_bytes) {
+      add_bytes(word, merger);
+    } else {
+      add_code_points(word, merger);
     }
     merger.merge_all(
         [this](const SymbolPair& pair) -> std::optional<MergeCandidate> {
-          const Merge* merge = merges_.find(pair.left_id, pair.right_id);
+          const Merge* merge = rules_.table().find(pair.left_id, pair.right_id);
           if (merge == nullptr) return std::nullopt;
           return MergeCandidate{.order = merge->rank, .merged_id = merge->merged_id};
         },
@@ -125,43 +52,119 @@ class BpeModel final : public TextModel {
     merger.for_each([&out](TokenId id, std::uint32_t, std::uint32_t) { out.push_back(id); });
   }
 
-  const Vocabulary& vocabulary_;
-  bool nfc_;
-  bool ignore_merges_;
-  std::string pre_;
-  PreTokenizer splitter_;
-  std::array<TokenId, 256> byte_ids_{};
-  MergeTable merges_;
-};
+  bool keeps_all_bytes() const override {
+    if (!options_.of_bytes) return bytes_.has_all();
+    return std::ranges::find(byte_ids_, kNoToken) == byte_ids_.end();
+  }
+  bool keeps_byte(unsigned char byte) const override {
+    return options_.of_bytes ? byte_ids_[byte] != kNoToken : bytes_.has(byte);
+  }
 
-std::string known_schemes() {
-  std::string names;
-  for (const PreTokenizerScheme& scheme : pretokenizer_schemes()) {
-    for (const std::string_view name : scheme.names) {
-      if (!names.empty()) names += ", ";
-      names += name;
+ private:
+  // Appends the one id of a word that is a token as a whole. `spelling` is working memory.
+  bool take_whole(std::string_view word, std::string& spelling, std::vector<TokenId>& out) const {
+    if (options_.of_bytes) {
+      spelling.clear();
+      byte_level::append_spelling(spelling, word);
+      word = spelling;
+    }
+    const auto id = vocabulary_.find(word);
+    // A control token's spelling in the text stays text.
+    if (!id || !stands_for_text(vocabulary_.kind(*id))) return false;
+    out.push_back(*id);
+    return true;
+  }
+
+  // Adds the unknown token, if there is one, unless it continues another one.
+  void add_unknown(SymbolMerger& merger, bool& after_unknown) const {
+    if (!options_.unknown) return;
+    if (!after_unknown || !options_.fuse_unknown) merger.add(*options_.unknown);
+    after_unknown = true;
+  }
+
+  void add_bytes(std::string_view word, SymbolMerger& merger) const {
+    bool after_unknown = false;
+    for (const char byte : word) {
+      const TokenId id = byte_ids_[static_cast<unsigned char>(byte)];
+      if (id == kNoToken) {
+        add_unknown(merger, after_unknown);
+      } else {
+        merger.add(id);
+        after_unknown = false;
+      }
     }
   }
-  return names;
-}
+
+  void add_code_points(std::string_view word, SymbolMerger& merger) const {
+    bool after_unknown = false;
+    std::vector<TokenId> byte_ids;
+    while (!word.empty()) {
+      const std::string_view one = word.substr(0, utf8::decode(word).length);
+      word.remove_prefix(one.size());
+      const auto id = vocabulary_.find(one);
+      byte_ids.clear();
+      if (id && stands_for_text(vocabulary_.kind(*id))) {
+        merger.add(*id);
+        after_unknown = false;
+      } else if (bytes_.append(one, byte_ids)) {
+        for (const TokenId byte_id : byte_ids)
+          merger.add(byte_id);
+        after_unknown = false;
+      } else {
+        add_unknown(merger, after_unknown);
+      }
+    }
+  }
+
+  const Vocabulary& vocabulary_;
+  BpeOptions options_;
+  MergeRules rules_;
+  BytePieces bytes_;
+  std::array<TokenId, 256> byte_ids_{};
+};
 
 }  // namespace
 
-Result<std::unique_ptr<TextModel>> make_bpe_model(const Vocabulary& vocabulary,
-                                                  const BpeOptions& options) {
-  const PreTokenizerScheme* scheme = find_pretokenizer_scheme(options.pre);
-  if (scheme == nullptr) {
-    return error(StatusCode::kUnimplemented, "'tokenizer.ggml.pre' is \"{}\"; supported are {}",
-                 options.pre, known_schemes());
+Result<MergeRules> MergeRules::create(const Vocabulary& vocabulary, std::size_t num_rules,
+                                      std::string_view name) {
+  if (num_rules > kMaxRules) {
+    return error(StatusCode::kOutOfRange, "'{}' has {} entries; the limit is {}", name, num_rules,
+                 kMaxRules);
   }
-  if (options.merges.size() > kMaxMerges) {
-    return error(StatusCode::kOutOfRange, "'tokenizer.ggml.merges' has {} entries; the limit is {}",
-                 options.merges.size(), kMaxMerges);
+  return MergeRules(vocabulary, num_rules, name);
+}
+
+Status MergeRules::add(std::string_view rule) {
+  // The first byte may be part of the left side whatever it is.
+  const std::size_t space = rule.find(' ', 1);
+  if (space == std::string_view::npos) {
+    return make_status(StatusCode::kDataLoss, "'{}' entry {} is not two texts with a space between",
+                       name_, next_rank_);
   }
-  HEARTH_ASSIGN_OR_RETURN(PreTokenizer splitter, PreTokenizer::create(scheme->patterns));
-  auto model = std::make_unique<BpeModel>(vocabulary, *scheme, std::move(splitter), options);
-  HEARTH_RETURN_IF_ERROR(model->add_merges(options.merges));
-  return model;
+  return add(rule.substr(0, space), rule.substr(space + 1));
+}
+
+Status MergeRules::add(std::string_view left, std::string_view right) {
+  const std::uint32_t rank = next_rank_++;
+  joined_.assign(left);
+  joined_ += right;
+  const auto left_id = vocabulary_->find(left);
+  const auto right_id = vocabulary_->find(right);
+  const auto merged_id = vocabulary_->find(joined_);
+  if (!left_id || !right_id || !merged_id) {
+    return make_status(StatusCode::kDataLoss, "'{}' entry {} names a text that is no token", name_,
+                       rank);
+  }
+  if (!stands_for_text(vocabulary_->kind(*merged_id))) return {};
+  if (!table_.insert(*left_id, *right_id, {.rank = rank, .merged_id = *merged_id})) {
+    return make_status(StatusCode::kDataLoss, "'{}' holds pairs made to collide", name_);
+  }
+  return {};
+}
+
+std::unique_ptr<WordModel> make_bpe_model(const Vocabulary& vocabulary, MergeRules rules,
+                                          const BpeOptions& options) {
+  return std::make_unique<BpeModel>(vocabulary, std::move(rules), options);
 }
 
 }  // namespace hearth

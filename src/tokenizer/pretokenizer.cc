@@ -1,125 +1,205 @@
 #include "tokenizer/pretokenizer.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
+#include "tokenizer/byte_level.h"
 
 namespace hearth {
 
 namespace {
 
-constexpr std::uint32_t kMatchLimit = 50'000'000;
+// Patterns that match white space only, to know what a step that removes them may drop.
+bool matches_only_space(std::string_view pattern) {
+  return pattern == R"(\s)" || pattern == R"(\s+)" || pattern == escape_regex(" ");
+}
 
-struct FreeCode {
-  void operator()(pcre2_code* code) const { pcre2_code_free(code); }
-};
-struct FreeMatchData {
-  void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
-};
-struct FreeMatchContext {
-  void operator()(pcre2_match_context* context) const { pcre2_match_context_free(context); }
-};
-using Code = std::unique_ptr<pcre2_code, FreeCode>;
-
-// Oniguruma's \s is exactly the Unicode property White_Space; PCRE2's also takes U+180E.
-std::string spell_out_white_space(std::string_view pattern) {
-  constexpr std::string_view kWhiteSpace = "\\t-\\r\\x{85}\\p{Z}";
+std::string spell_bytes(std::string_view text) {
   std::string out;
-  bool in_class = false;
-  for (std::size_t i = 0; i < pattern.size(); ++i) {
-    const char c = pattern[i];
-    if (c != '\\') {
-      if (c == '[') in_class = true;
-      if (c == ']') in_class = false;
-      out.push_back(c);
-      continue;
-    }
-    const char escaped = pattern[++i];
-    if (escaped == 's') {
-      out += in_class ? std::string(kWhiteSpace) : fmt::format("[{}]", kWhiteSpace);
-    } else if (escaped == 'S' && !in_class) {
-      out += fmt::format("[^{}]", kWhiteSpace);
-    } else {
-      out.push_back('\\');
-      out.push_back(escaped);
-    }
-  }
+  byte_level::append_spelling(out, text);
   return out;
 }
 
-Result<Code> compile(std::string_view pattern) {
-  const std::string spelled = spell_out_white_space(pattern);
-  int error_number = 0;
-  PCRE2_SIZE error_offset = 0;
-  Code code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(spelled.data()), spelled.size(),
-                          PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C, &error_number,
-                          &error_offset, nullptr));
-  if (code == nullptr) {
-    return error(StatusCode::kInternal, "pre-tokenizer pattern '{}' does not compile at {}",
-                 pattern, error_offset);
-  }
-  // Without a compiler for this machine the interpreter gives the same matches.
-  static_cast<void>(pcre2_jit_compile(code.get(), PCRE2_JIT_COMPLETE));
-  return code;
-}
+// One step made ready: what changes the text, or an expression.
+struct CompiledStep {
+  PreTokenizerStep step;
+  std::optional<Regex> regex;
+};
 
 }  // namespace
 
 struct PreTokenizer::Impl {
-  std::vector<Code> codes;
+  std::vector<CompiledStep> steps;
+  bool drops_space = false;
+  bool drops_text = false;
 
-  struct Matching {
-    pcre2_match_data* data = nullptr;
-    pcre2_match_context* context = nullptr;
-    const Visit* visit = nullptr;
+  struct Run {
+    RegexScratch& scratch;
+    const Visit& visit;
   };
 
-  // Splits `text` by the expressions from `step` on. False: the visitor wants no more.
-  bool split(std::string_view text, std::size_t step, const Matching& matching) const {
-    if (text.empty()) return true;
-    if (step == codes.size()) return (*matching.visit)(text);
-    const auto* subject = reinterpret_cast<PCRE2_SPTR>(text.data());
-    std::size_t done = 0;    // Everything before is split.
-    std::size_t search = 0;  // Where the next search starts.
-    while (search < text.size()) {
-      const int rc =
-          pcre2_match(codes[step].get(), subject, text.size(), search,
-                      PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, matching.data, matching.context);
-      if (rc < 0) break;
-      const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(matching.data);
-      const std::size_t begin = bounds[0];
-      const std::size_t end = bounds[1];
-      if (!split(text.substr(done, begin - done), step + 1, matching)) return false;
-      if (!split(text.substr(begin, end - begin), step + 1, matching)) return false;
-      done = search = end;
+  // Applies the steps from `idx` on. False: the visitor wants no more.
+  bool run(const Piece& piece, std::size_t idx, const Run& state) const {
+    if (piece.text.empty()) return true;
+    if (idx == steps.size()) return state.visit(piece.text);
+    const CompiledStep& compiled = steps[idx];
+    if (compiled.regex) return split(piece, idx, state);
+    std::string changed;
+    if (const auto* prefix = std::get_if<PrefixStep>(&compiled.step)) {
+      const bool wanted = piece.at_start || !prefix->only_at_start;
+      if (!wanted || piece.text.starts_with(prefix->prefix)) return run(piece, idx + 1, state);
+      changed = prefix->prefix;
+      changed += piece.text;
+    } else if (const auto* substitution = std::get_if<SubstituteStep>(&compiled.step)) {
+      if (!piece.text.contains(substitution->from)) return run(piece, idx + 1, state);
+      changed = substitute(piece.text, *substitution);
+    } else if (std::holds_alternative<SpellBytesStep>(compiled.step)) {
+      changed = spell_bytes(piece.text);
+    } else {
+      changed = byte_level::bytes_of(piece.text).value_or(std::string(piece.text));
     }
-    return split(text.substr(done), step + 1, matching);
+    return run({.text = changed, .at_start = piece.at_start}, idx + 1, state);
   }
+
+  bool split(const Piece& piece, std::size_t idx, const Run& state) const {
+    const CompiledStep& compiled = steps[idx];
+    const auto& step = std::get<SplitStep>(compiled.step);
+    Emitter emitter{.impl = *this, .piece = piece, .next_idx = idx + 1, .state = state};
+    emitter.behavior = step.behavior;
+    RegexMatches matches(*compiled.regex, piece.text, state.scratch);
+    std::size_t done = 0;
+    while (matches.next()) {
+      if (done < matches.begin() && !emitter.segment(done, matches.begin(), step.invert))
+        return false;
+      if (!emitter.segment(matches.begin(), matches.end(), !step.invert)) return false;
+      done = matches.end();
+    }
+    if (done < piece.text.size() && !emitter.segment(done, piece.text.size(), step.invert))
+      return false;
+    return emitter.finish();
+  }
+
+ private:
+  // Joins matches and what is between them as a behaviour says. At most one piece is held back.
+  struct Emitter {
+    const Impl& impl;
+    const Piece& piece;
+    std::size_t next_idx;
+    const Run& state;
+    SplitBehavior behavior = SplitBehavior::kIsolated;
+    bool holding = false;
+    bool held_is_match = false;  // kMergedWithNext: waits for the next segment.
+    bool previous_is_match = false;
+    std::size_t held_begin = 0, held_end = 0;
+
+    bool emit(std::size_t begin, std::size_t end) const {
+      return impl.run(
+          {.text = piece.text.substr(begin, end - begin), .at_start = piece.at_start && begin == 0},
+          next_idx, state);
+    }
+    bool finish() {
+      const bool had = std::exchange(holding, false);
+      return !had || emit(held_begin, held_end);
+    }
+    // Gives what was held and holds this instead.
+    bool hold(std::size_t begin, std::size_t end) {
+      if (!finish()) return false;
+      holding = true;
+      held_begin = begin;
+      held_end = end;
+      return true;
+    }
+    bool segment(std::size_t begin, std::size_t end, bool is_match) {
+      const bool after_match = std::exchange(previous_is_match, is_match);
+      switch (behavior) {
+        case SplitBehavior::kRemoved:
+          return is_match || emit(begin, end);
+        case SplitBehavior::kIsolated:
+          return emit(begin, end);
+        case SplitBehavior::kMergedWithPrevious:
+          if (is_match && !after_match && holding) {
+            held_end = end;
+            return true;
+          }
+          return hold(begin, end);
+        case SplitBehavior::kMergedWithNext:
+          if (!is_match && after_match && holding) {
+            held_end = end;
+            return true;
+          }
+          return hold(begin, end);
+        case SplitBehavior::kContiguous:
+          if (holding && is_match == after_match) {
+            held_end = end;
+            return true;
+          }
+          return hold(begin, end);
+      }
+      return true;
+    }
+  };
 };
 
+std::string substitute(std::string_view text, const SubstituteStep& step) {
+  std::string out;
+  out.reserve(text.size());
+  while (!text.empty()) {
+    const std::size_t at = std::min(text.find(step.from), text.size());
+    out += text.substr(0, at);
+    text.remove_prefix(at);
+    if (text.empty()) break;
+    out += step.to;
+    text.remove_prefix(step.from.size());
+  }
+  return out;
+}
+
+std::vector<PreTokenizerStep> bert_pretokenizer() {
+  return {SplitStep{.pattern = R"(\s)", .behavior = SplitBehavior::kRemoved},
+          SplitStep{.pattern = std::string(kPunctuationPattern)}};
+}
+
+PreTokenizer::PreTokenizer() : impl_(std::make_unique<const Impl>()) {}
 PreTokenizer::PreTokenizer(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 PreTokenizer::PreTokenizer(PreTokenizer&&) noexcept = default;
 PreTokenizer& PreTokenizer::operator=(PreTokenizer&&) noexcept = default;
 PreTokenizer::~PreTokenizer() = default;
 
-Result<PreTokenizer> PreTokenizer::create(std::span<const std::string_view> patterns) {
+Result<PreTokenizer> PreTokenizer::create(std::span<const PreTokenizerStep> steps) {
+  if (steps.size() > kMaxSteps) {
+    return error(StatusCode::kOutOfRange, "a pre-tokenizer of {} steps; the limit is {}",
+                 steps.size(), kMaxSteps);
+  }
   auto impl = std::make_unique<Impl>();
-  for (const std::string_view pattern : patterns) {
-    HEARTH_ASSIGN_OR_RETURN(Code code, compile(pattern));
-    impl->codes.push_back(std::move(code));
+  for (const PreTokenizerStep& step : steps) {
+    CompiledStep& compiled = impl->steps.emplace_back(step);
+    const auto* split = std::get_if<SplitStep>(&step);
+    if (split == nullptr) continue;
+    HEARTH_ASSIGN_OR_RETURN(compiled.regex, Regex::compile(split->pattern));
+    if (split->behavior != SplitBehavior::kRemoved) continue;
+    (!split->invert && matches_only_space(split->pattern) ? impl->drops_space : impl->drops_text) =
+        true;
   }
   return PreTokenizer(std::move(impl));
 }
 
-void PreTokenizer::split(std::string_view text, const Visit& visit) const {
-  const std::unique_ptr<pcre2_match_data, FreeMatchData> data(pcre2_match_data_create(1, nullptr));
-  const std::unique_ptr<pcre2_match_context, FreeMatchContext> context(
-      pcre2_match_context_create(nullptr));
-  HEARTH_CHECK(data != nullptr && context != nullptr);
-  pcre2_set_match_limit(context.get(), kMatchLimit);
-  impl_->split(text, 0, {.data = data.get(), .context = context.get(), .visit = &visit});
+bool PreTokenizer::split(const Piece& piece, RegexScratch& scratch, const Visit& visit) const {
+  return impl_->run(piece, 0, {.scratch = scratch, .visit = visit});
+}
+
+bool PreTokenizer::drops_space() const {
+  return impl_->drops_space;
+}
+bool PreTokenizer::drops_text() const {
+  return impl_->drops_text;
+}
+
+std::vector<PreTokenizerStep> PreTokenizerScheme::steps() const {
+  std::vector<PreTokenizerStep> steps;
+  for (const std::string_view pattern : patterns)
+    steps.emplace_back(SplitStep{.pattern = std::string(pattern)});
+  return steps;
 }
 
 const PreTokenizerScheme* find_pretokenizer_scheme(std::string_view name) {

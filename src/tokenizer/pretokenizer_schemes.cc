@@ -8,9 +8,7 @@ namespace hearth {
 
 namespace {
 
-// GPT-2's words (OpenAI, encoder.py).
-constexpr std::string_view kGpt2 =
-    R"re('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)re";
+constexpr std::string_view kGpt2 = kGpt2Pattern;
 
 // GPT-4's words, which Llama 3 took over: digits in groups of up to three.
 constexpr std::string_view kLlama3 =

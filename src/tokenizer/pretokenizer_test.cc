@@ -20,7 +20,8 @@ std::vector<std::string> split_by(std::string_view scheme_name, std::string_view
   const PreTokenizerScheme* scheme = find_pretokenizer_scheme(scheme_name);
   EXPECT_NE(scheme, nullptr) << scheme_name;
   std::vector<std::string_view> words;
-  PreTokenizer::create(scheme->patterns)->split(text, collect(words));
+  RegexScratch scratch;
+  PreTokenizer::create(scheme->steps())->split({.text = text}, scratch, collect(words));
   return {words.begin(), words.end()};
 }
 
@@ -33,7 +34,7 @@ TEST(PreTokenizerTest, NamesAreUniqueAndEveryPatternCompiles) {
       EXPECT_TRUE(names.insert(name).second) << name;
       EXPECT_EQ(find_pretokenizer_scheme(name), &scheme);
     }
-    const auto splitter = PreTokenizer::create(scheme.patterns);
+    const auto splitter = PreTokenizer::create(scheme.steps());
     EXPECT_TRUE(splitter.has_value()) << scheme.names.front();
   }
   EXPECT_EQ(find_pretokenizer_scheme("no-such"), nullptr);
@@ -65,11 +66,12 @@ TEST(PreTokenizerTest, WordsTogetherAreTheText) {
                                          std::string(200'000, '\n'), std::string(200'000, '!'),
                                          std::string(200'000, '\'')};
   for (const PreTokenizerScheme& scheme : pretokenizer_schemes()) {
-    const auto splitter = PreTokenizer::create(scheme.patterns);
+    const auto splitter = PreTokenizer::create(scheme.steps());
     for (const std::string& run : runs) {
       const std::string text = run + "x " + run + "\xC3\xA9";
       std::vector<std::string_view> words;
-      splitter->split(text, collect(words));
+      RegexScratch scratch;
+      splitter->split({.text = text}, scratch, collect(words));
       std::string joined;
       for (const std::string_view word : words) {
         EXPECT_FALSE(word.empty());
@@ -82,9 +84,10 @@ TEST(PreTokenizerTest, WordsTogetherAreTheText) {
 
 TEST(PreTokenizerTest, EndsWhenTheVisitorWantsNoMore) {
   for (const PreTokenizerScheme& scheme : pretokenizer_schemes()) {
-    const auto splitter = PreTokenizer::create(scheme.patterns);
+    const auto splitter = PreTokenizer::create(scheme.steps());
     int num_visited = 0;
-    splitter->split("one, two 34 five\n six",
+    RegexScratch scratch;
+    splitter->split({.text = "one, two 34 five\n six"}, scratch,
                     [&num_visited](std::string_view) { return ++num_visited < 3; });
     EXPECT_EQ(num_visited, 3) << scheme.names.front();
   }

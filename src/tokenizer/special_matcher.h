@@ -16,8 +16,10 @@ namespace hearth {
 struct SpecialToken {
   std::string text;  // As it appears in the input; not empty.
   TokenId id = -1;
-  bool is_control = false;        // Matches only where the input may contain special tokens.
-  bool eats_space_after = false;  // White space that follows it is dropped.
+  bool is_control = false;         // Matches only where the input may contain special tokens.
+  bool eats_space_before = false;  // White space around it is dropped.
+  bool eats_space_after = false;
+  bool whole_words_only = false;  // Not where a letter or digit stands beside it.
 };
 
 // Immutable. The leftmost match wins, of several at one place the longest (Hugging Face
@@ -27,12 +29,16 @@ class SpecialMatcher {
  public:
   explicit SpecialMatcher(std::vector<SpecialToken> tokens);
 
-  // Whether white space after some token is dropped.
+  bool empty() const { return tokens_.empty(); }
+  bool has_control() const;
+  // Whether white space beside some token is dropped.
   bool eats_space() const;
 
+  // Bytes [begin, end) of the text stand for the token, white space that it eats among them.
   struct Match {
     std::size_t begin = 0;
-    const SpecialToken* token = nullptr;
+    std::size_t end = 0;
+    TokenId id = -1;
   };
 
   // The first match that starts at or after `from`. Control tokens count only when they end at or
@@ -44,7 +50,11 @@ class SpecialMatcher {
       const Range bucket = buckets_[static_cast<unsigned char>(text[at])];
       if (bucket.begin == bucket.end) continue;
       const SpecialToken* token = longest_at(text.substr(at), bucket, parse_end(at) - at);
-      if (token != nullptr) return Match{.begin = at, .token = token};
+      if (token == nullptr) continue;
+      if (!token->whole_words_only || stands_alone(text, at, at + token->text.size())) {
+        return with_spaces(text, from, at, *token);
+      }
+      at += token->text.size() - 1;
     }
     return std::nullopt;
   }
@@ -56,6 +66,9 @@ class SpecialMatcher {
   };
   // `parse_bytes`: how many of the bytes at the start of `text` may become a control token.
   const SpecialToken* longest_at(std::string_view text, Range range, std::size_t parse_bytes) const;
+  static bool stands_alone(std::string_view text, std::size_t begin, std::size_t end);
+  static Match with_spaces(std::string_view text, std::size_t from, std::size_t at,
+                           const SpecialToken& token);
 
   std::vector<SpecialToken> tokens_;  // Sorted by text.
   std::array<Range, 256> buckets_{};  // By first byte.

@@ -45,14 +45,6 @@ constexpr std::array<EndName, 24> kEndNames = {{
     {.text = "[e~[", .even_if_normal = false},
 }};
 
-bool is_special(TokenKind kind) {
-  return kind == TokenKind::kControl || kind == TokenKind::kUserDefined;
-}
-
-void add_once(std::vector<TokenId>& ids, std::optional<TokenId> id) {
-  if (id && std::ranges::find(ids, *id) == ids.end()) ids.push_back(*id);
-}
-
 // Harmony and Solar: "<|end|>" ends one message of an answer there, not the answer.
 bool end_is_a_message_border(const Vocabulary& vocabulary) {
   const auto has = [&vocabulary](std::string_view text) {
@@ -63,19 +55,29 @@ bool end_is_a_message_border(const Vocabulary& vocabulary) {
   return calls && (has("<|return|>") || has("<|flush|>"));
 }
 
-void add_well_known_ends(Vocabulary& vocabulary, SpecialTokens& special) {
+}  // namespace
+
+bool is_special(TokenKind kind) {
+  return kind == TokenKind::kControl || kind == TokenKind::kUserDefined;
+}
+
+void add_once(std::vector<TokenId>& ids, std::optional<TokenId> id) {
+  if (id && std::ranges::find(ids, *id) == ids.end()) ids.push_back(*id);
+}
+
+void add_well_known_ends(Vocabulary& vocabulary, SpecialTokens& special, bool mark_normal) {
   const bool skip_end = end_is_a_message_border(vocabulary);
   for (const EndName& name : kEndNames) {
     const auto id = vocabulary.find(name.text);
     if (!id || (skip_end && name.text == "<|end|>")) continue;
     if (!is_special(vocabulary.kind(*id)) && !name.even_if_normal) continue;
-    vocabulary.set_kind(*id, TokenKind::kControl);
+    if (mark_normal || is_special(vocabulary.kind(*id)))
+      vocabulary.set_kind(*id, TokenKind::kControl);
     add_once(special.end_of_generation, id);
     if (name.ends_turn && !special.eot) special.eot = id;
   }
 }
 
-// "Phi 3" models drop white space after their control tokens; GGUF files say it by their name only.
 bool is_phi3(std::string_view model_name) {
   std::string lower(model_name);
   for (char& c : lower) {
@@ -86,48 +88,6 @@ bool is_phi3(std::string_view model_name) {
 
 bool keeps_space_after_in_phi3(std::string_view text) {
   return text == "<unk>" || text == "<s>" || text == "<|endoftext|>";
-}
-
-}  // namespace
-
-Result<SpecialTokens> find_special_tokens(const TokenizerMetadata& metadata,
-                                          Vocabulary& vocabulary) {
-  for (const TokenizerMetadata::NamedId& named : metadata.ids) {
-    if (named.id >= vocabulary.size()) {
-      return error(StatusCode::kDataLoss, "'tokenizer.ggml.{}' is {}; there are {} tokens",
-                   named.key, named.id, vocabulary.size());
-    }
-  }
-  SpecialTokens special;
-  special.bos = metadata.id_of("bos_token_id");
-  special.eos = metadata.id_of("eos_token_id");
-  special.eot = metadata.id_of("eot_token_id");
-  special.unknown = metadata.id_of("unknown_token_id");
-  special.padding = metadata.id_of("padding_token_id");
-  for (const std::string_view key : {"eos_token_id", "eot_token_id", "eom_token_id",
-                                     "fim_pad_token_id", "fim_rep_token_id", "fim_sep_token_id"}) {
-    add_once(special.end_of_generation, metadata.id_of(key));
-  }
-  add_well_known_ends(vocabulary, special);
-  return special;
-}
-
-std::vector<SpecialToken> tokens_to_match(const TokenizerMetadata& metadata,
-                                          const Vocabulary& vocabulary, const TextModel& model) {
-  std::vector<SpecialToken> tokens;
-  const bool phi3 = is_phi3(metadata.model_name);
-  for (std::size_t idx = 0; idx < vocabulary.size(); ++idx) {
-    const auto id = static_cast<TokenId>(idx);
-    const TokenKind kind = vocabulary.kind(id);
-    if (!is_special(kind) && kind != TokenKind::kUnknown) continue;
-    const std::string_view piece = vocabulary.piece(id);
-    if (piece.empty()) continue;
-    tokens.push_back({.text = model.special_text(piece),
-                      .id = id,
-                      .is_control = kind != TokenKind::kUserDefined,
-                      .eats_space_after = phi3 && !keeps_space_after_in_phi3(piece)});
-  }
-  return tokens;
 }
 
 }  // namespace hearth

@@ -2,23 +2,26 @@
 // knows.
 #pragma once
 
+#include <optional>
+#include <string_view>
 #include <vector>
 
-#include "base/status.h"
-#include "tokenizer/special_matcher.h"
-#include "tokenizer/text_model.h"
 #include "tokenizer/tokenizer.h"
 #include "tokenizer/vocabulary.h"
 
 namespace hearth {
 
-// Reads the roles, and marks tokens that end an answer as control tokens in `vocabulary` where a
-// file calls them normal ones. kDataLoss names a key whose id is outside the vocabulary.
-Result<SpecialTokens> find_special_tokens(const TokenizerMetadata& metadata,
-                                          Vocabulary& vocabulary);
+bool is_special(TokenKind kind);
 
-// The tokens to look for in the input.
-std::vector<SpecialToken> tokens_to_match(const TokenizerMetadata& metadata,
-                                          const Vocabulary& vocabulary, const TextModel& model);
+void add_once(std::vector<TokenId>& ids, std::optional<TokenId> id);
+
+// Adds the tokens whose spelling says that they end an answer, and makes control tokens of those
+// that a file calls user-defined. With `mark_normal` also of those that it calls normal although
+// nobody writes them by chance.
+void add_well_known_ends(Vocabulary& vocabulary, SpecialTokens& special, bool mark_normal);
+
+// "Phi 3" models drop white space after their control tokens; GGUF files say it by their name only.
+bool is_phi3(std::string_view model_name);
+bool keeps_space_after_in_phi3(std::string_view text);
 
 }  // namespace hearth

@@ -1,47 +1,19 @@
 #include "tokenizer/spm.h"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 #include <string>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
-#include "base/utf8.h"
+#include "tokenizer/byte_pieces.h"
 #include "tokenizer/symbol_merger.h"
 
 namespace hearth {
 
 namespace {
 
-constexpr std::string_view kSpaceSymbol = "\xE2\x96\x81";  // U+2581
 constexpr TokenId kNoToken = -1;
-
-std::string unescape_spaces(std::string_view piece) {
-  std::string out;
-  out.reserve(piece.size());
-  while (!piece.empty()) {
-    if (piece.starts_with(kSpaceSymbol)) {
-      out.push_back(' ');
-      piece.remove_prefix(kSpaceSymbol.size());
-    } else {
-      out.push_back(piece.front());
-      piece.remove_prefix(1);
-    }
-  }
-  return out;
-}
-
-// The byte that "<0x0A>" stands for.
-std::optional<unsigned char> parse_byte_piece(std::string_view piece) {
-  if (piece.size() != 6 || !piece.starts_with("<0x") || !piece.ends_with('>')) return std::nullopt;
-  unsigned value = 0;
-  const char* const digits_end = piece.data() + 5;
-  const auto [end, code] = std::from_chars(piece.data() + 3, digits_end, value, 16);
-  if (code != std::errc() || end != digits_end) return std::nullopt;
-  return static_cast<unsigned char>(value);
-}
 
 // Where the code points of a text begin. Borrows the text: valid UTF-8, shorter than 4 GiB.
 class CodePoints {
@@ -68,25 +40,17 @@ class CodePoints {
   std::vector<std::uint32_t> begins_;  // size() + 1
 };
 
-class SpmModel final : public TextModel {
+class SpmModel final : public WordModel {
  public:
-  SpmModel(const Vocabulary& vocabulary, const SpmOptions& options)
-      : vocabulary_(vocabulary), options_(options) {
-    byte_ids_.fill(kNoToken);
-    for (std::size_t idx = 0; idx < vocabulary.size(); ++idx) {
-      const auto id = static_cast<TokenId>(idx);
-      if (vocabulary.kind(id) != TokenKind::kByte) continue;
-      if (const auto byte = parse_byte_piece(vocabulary.piece(id))) byte_ids_[*byte] = id;
-    }
-  }
+  SpmModel(const Vocabulary& vocabulary, std::optional<TokenId> unknown)
+      : vocabulary_(vocabulary), unknown_(unknown), bytes_(vocabulary) {}
 
-  bool can_encode_everything() const { return options_.unknown.has_value() || has_all_bytes(); }
+  bool can_encode_everything() const { return unknown_.has_value() || bytes_.has_all(); }
 
-  void encode(std::string_view text, std::vector<TokenId>& out,
-              const std::stop_token& stop) const override {
-    const std::string escaped = escape(text);
-    const CodePoints code_points(escaped);
-    SymbolMerger merger;
+  void encode_word(std::string_view word, WordScratch& scratch, std::vector<TokenId>& out,
+                   const std::stop_token& stop) const override {
+    const CodePoints code_points(word);
+    SymbolMerger& merger = scratch.merger;
     merger.start(code_points.size());
     for (std::uint32_t at = 0; at < code_points.size(); ++at)
       merger.add(find_piece(code_points.text(at, at + 1)));
@@ -98,7 +62,8 @@ class SpmModel final : public TextModel {
           if (id == kNoToken) return std::nullopt;
           if (vocabulary_.kind(id) == TokenKind::kUnused)
             splits.try_emplace(piece, code_points.text(pair.begin, pair.middle).size());
-          return MergeCandidate{.order = order_of_score(vocabulary_.score(id)), .merged_id = id};
+          const auto score = static_cast<float>(vocabulary_.score(id));
+          return MergeCandidate{.order = order_of_score(score), .merged_id = id};
         },
         stop);
     Output output{.ids = out};
@@ -107,24 +72,9 @@ class SpmModel final : public TextModel {
     });
   }
 
-  std::size_t min_kept_bytes(std::string_view text, bool count_space) const override {
-    if (!has_all_bytes()) return 0;  // One unknown token may stand for all of it.
-    if (count_space && !options_.remove_extra_whitespaces) return text.size();
-    return text.size() - static_cast<std::size_t>(std::ranges::count_if(text, is_ascii_space));
-  }
-
-  std::string piece_bytes(std::string_view piece, TokenKind kind) const override {
-    if (kind == TokenKind::kByte) {
-      if (const auto byte = parse_byte_piece(piece)) return {static_cast<char>(*byte)};
-    }
-    return unescape_spaces(piece);
-  }
-
-  std::string special_text(std::string_view piece) const override { return unescape_spaces(piece); }
-
-  bool adds_space_prefix() const override { return options_.add_space_prefix; }
-
-  std::string description() const override { return "SentencePiece BPE"; }
+  // Without all bytes one unknown token may stand for any text.
+  bool keeps_all_bytes() const override { return bytes_.has_all(); }
+  bool keeps_byte(unsigned char /*byte*/) const override { return bytes_.has_all(); }
 
  private:
   // Where a piece that must not be used was put together: the length of its left part.
@@ -134,28 +84,6 @@ class SpmModel final : public TextModel {
     std::vector<TokenId>& ids;
     bool after_unknown = false;  // Neighbours without a token share one unknown token.
   };
-
-  std::string escape(std::string_view text) const {
-    std::string collapsed;
-    if (options_.remove_extra_whitespaces) {
-      for (const char c : text) {
-        if (c != ' ' || (!collapsed.empty() && collapsed.back() != ' ')) collapsed.push_back(c);
-      }
-      if (collapsed.ends_with(' ')) collapsed.pop_back();
-      text = collapsed;
-    }
-    std::string escaped;
-    escaped.reserve(text.size() + text.size() / 2);
-    if (options_.add_space_prefix && !text.empty()) escaped += kSpaceSymbol;
-    for (const char c : text) {
-      if (c == ' ') {
-        escaped += kSpaceSymbol;
-      } else {
-        escaped.push_back(c);
-      }
-    }
-    return escaped;
-  }
 
   // Only pieces that stand for text: "<s>" in the text never becomes the control token.
   TokenId find_piece(std::string_view piece) const {
@@ -167,14 +95,6 @@ class SpmModel final : public TextModel {
         kind == TokenKind::kNormal || kind == TokenKind::kUserDefined || kind == TokenKind::kUnused;
     return is_text ? *id : kNoToken;
   }
-
-  bool has_bytes_of(std::string_view piece) const {
-    return std::ranges::all_of(piece, [this](char byte) {
-      return byte_ids_[static_cast<unsigned char>(byte)] != kNoToken;
-    });
-  }
-
-  bool has_all_bytes() const { return std::ranges::find(byte_ids_, kNoToken) == byte_ids_.end(); }
 
   bool is_unused(TokenId id) const {
     return id != kNoToken && vocabulary_.kind(id) == TokenKind::kUnused;
@@ -194,26 +114,24 @@ class SpmModel final : public TextModel {
     if (id != kNoToken) {
       out.ids.push_back(id);
       out.after_unknown = false;
-    } else if (has_bytes_of(piece)) {
-      for (const char byte : piece)
-        out.ids.push_back(byte_ids_[static_cast<unsigned char>(byte)]);
+    } else if (bytes_.append(piece, out.ids)) {
       out.after_unknown = false;
     } else {
-      if (!out.after_unknown) out.ids.push_back(*options_.unknown);
+      if (!out.after_unknown) out.ids.push_back(*unknown_);
       out.after_unknown = true;
     }
   }
 
   const Vocabulary& vocabulary_;
-  SpmOptions options_;
-  std::array<TokenId, 256> byte_ids_{};
+  std::optional<TokenId> unknown_;
+  BytePieces bytes_;
 };
 
 }  // namespace
 
-Result<std::unique_ptr<TextModel>> make_spm_model(const Vocabulary& vocabulary,
-                                                  const SpmOptions& options) {
-  auto model = std::make_unique<SpmModel>(vocabulary, options);
+Result<std::unique_ptr<WordModel>> make_spm_model(const Vocabulary& vocabulary,
+                                                  std::optional<TokenId> unknown) {
+  auto model = std::make_unique<SpmModel>(vocabulary, unknown);
   if (!model->can_encode_everything()) {
     return error(StatusCode::kDataLoss,
                  "'tokenizer.ggml.tokens' has neither all 256 byte tokens nor an unknown token");

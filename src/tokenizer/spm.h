@@ -1,25 +1,20 @@
-// SentencePiece's BPE: the whole text, spaces written as U+2581, is merged by the scores of the
-// pieces that result. Reference: google/sentencepiece, bpe_model.
+// SentencePiece's BPE: the whole text, spaces written as U+2581 by then, is merged by the scores of
+// the pieces that result. Reference: google/sentencepiece, bpe_model.
 #pragma once
 
 #include <memory>
 #include <optional>
 
 #include "base/status.h"
-#include "tokenizer/text_model.h"
 #include "tokenizer/vocabulary.h"
+#include "tokenizer/word_model.h"
 
 namespace hearth {
 
-struct SpmOptions {
-  bool add_space_prefix = true;
-  bool remove_extra_whitespaces = false;  // Strip the ends, one space where there are several.
-  std::optional<TokenId> unknown;         // For code points without a token, nor one for each byte.
-};
-
-// The vocabulary must stay where it is and outlive the model. kDataLoss when some text could not be
-// encoded at all: neither an unknown token nor a token for each of the 256 bytes ("<0x0A>").
-Result<std::unique_ptr<TextModel>> make_spm_model(const Vocabulary& vocabulary,
-                                                  const SpmOptions& options);
+// `unknown` is for code points without a token, nor one for each byte. The vocabulary must stay
+// where it is and outlive the model. kDataLoss when some text could not be encoded at all: neither
+// an unknown token nor a token for each of the 256 bytes ("<0x0A>").
+Result<std::unique_ptr<WordModel>> make_spm_model(const Vocabulary& vocabulary,
+                                                  std::optional<TokenId> unknown);
 
 }  // namespace hearth

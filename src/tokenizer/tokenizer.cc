@@ -1,17 +1,12 @@
 #include "tokenizer/tokenizer.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
-#include "base/log.h"
 #include "base/utf8.h"
-#include "tokenizer/bpe.h"
-#include "tokenizer/pretokenizer.h"
-#include "tokenizer/special_matcher.h"
-#include "tokenizer/special_tokens.h"
-#include "tokenizer/spm.h"
-#include "tokenizer/text_model.h"
-#include "tokenizer/vocabulary.h"
+#include "tokenizer/gguf_tokenizer.h"
+#include "tokenizer/tokenizer_parts.h"
 
 namespace hearth {
 
@@ -26,13 +21,11 @@ struct JoinedText {
   std::string text;
   std::vector<Stretch> parse;  // In order, with gaps between them.
 
-  // End of the stretch that holds `position`, or `position` when none does. Positions must not
-  // decrease from call to call; `cursor` remembers the place.
-  std::size_t parse_end(std::size_t position, std::size_t& cursor) const {
-    while (cursor < parse.size() && parse[cursor].end <= position)
-      ++cursor;
-    if (cursor == parse.size() || parse[cursor].begin > position) return position;
-    return parse[cursor].end;
+  // End of the stretch that holds `position`, or `position` when none does.
+  std::size_t parse_end(std::size_t position) const {
+    const auto after = std::ranges::upper_bound(parse, position, {}, &Stretch::begin);
+    if (after == parse.begin()) return position;
+    return std::max(std::prev(after)->end, position);
   }
 };
 
@@ -80,103 +73,151 @@ JoinedText join(std::span<const TextSpan> spans) {
   return joined;
 }
 
-Result<std::unique_ptr<TextModel>> make_bpe(const TokenizerMetadata& metadata,
-                                            const Vocabulary& vocabulary, SpecialTokens& special) {
-  std::string_view pre = metadata.pre;
-  if (pre.empty()) {
-    pre = "default";
-    log::warning(
-        "'tokenizer.ggml.pre' is missing; texts are split by the scheme '{}', which may "
-        "not be the model's",
-        pre);
-  }
-  HEARTH_ASSIGN_OR_RETURN(auto model,
-                          make_bpe_model(vocabulary, {.pre = pre, .merges = metadata.merges}));
-  special.add_bos = metadata.add_bos.value_or(find_pretokenizer_scheme(pre)->add_bos);
-  special.add_eos = metadata.add_eos.value_or(false);
-  return model;
-}
-
-Result<std::unique_ptr<TextModel>> make_spm(const TokenizerMetadata& metadata,
-                                            const Vocabulary& vocabulary, SpecialTokens& special) {
-  if (metadata.has_charsmap) {
-    return error(StatusCode::kUnimplemented,
-                 "'tokenizer.ggml.precompiled_charsmap' with 'tokenizer.ggml.model' \"{}\": "
-                 "normalization tables are not supported",
-                 metadata.model);
-  }
-  // Files from before these keys existed rely on SentencePiece's own names.
-  if (!special.bos) special.bos = vocabulary.find("<s>");
-  if (!special.eos) special.eos = vocabulary.find("</s>");
-  if (!special.unknown) special.unknown = vocabulary.find("<unk>");
-  HEARTH_ASSIGN_OR_RETURN(
-      auto model,
-      make_spm_model(vocabulary,
-                     {.add_space_prefix = metadata.add_space_prefix.value_or(true),
-                      .remove_extra_whitespaces = metadata.remove_extra_whitespaces.value_or(false),
-                      .unknown = special.unknown}));
-  special.add_bos = metadata.add_bos.value_or(true);
-  special.add_eos = metadata.add_eos.value_or(false);
-  return model;
-}
-
 }  // namespace
 
 struct Tokenizer::Impl {
-  explicit Impl(Vocabulary table) : vocabulary(std::move(table)) {}
+  explicit Impl(TokenizerParts given)
+      : parts(std::move(given)),
+        raw_matcher(std::move(parts.raw_tokens)),
+        normalized_matcher(std::move(parts.normalized_tokens)) {
+    decode_pieces();
+  }
 
-  Vocabulary vocabulary;
-  SpecialTokens special;
-  std::unique_ptr<TextModel> model;  // Refers to `vocabulary`.
-  SpecialMatcher matcher{{}};
-  std::string description;
+  TokenizerParts parts;
+  SpecialMatcher raw_matcher;
+  SpecialMatcher normalized_matcher;
 
-  // What each token stands for in a running text, one after the other; empty for control tokens.
+  // What each token stands for in a running text, one after the other.
   std::string bytes;
   std::vector<std::size_t> byte_offsets;
 
   void decode_pieces() {
+    const Vocabulary& vocabulary = *parts.vocabulary;
+    RegexScratch scratch;
+    byte_offsets.reserve(vocabulary.size() + 1);
     byte_offsets.push_back(0);
     for (std::size_t idx = 0; idx < vocabulary.size(); ++idx) {
       const auto id = static_cast<TokenId>(idx);
-      const TokenKind kind = vocabulary.kind(id);
-      if (kind != TokenKind::kControl && kind != TokenKind::kUnknown) {
-        bytes += model->piece_bytes(vocabulary.piece(id), kind);
-      }
+      bytes += parts.decoder.bytes_of(vocabulary.piece(id), vocabulary.kind(id), scratch);
       byte_offsets.push_back(bytes.size());
     }
   }
 
   std::string_view bytes_of(TokenId id, bool render_control) const {
-    if (!vocabulary.contains(id)) return {};
-    const TokenKind kind = vocabulary.kind(id);
-    if (kind == TokenKind::kControl || kind == TokenKind::kUnknown) {
-      return render_control ? vocabulary.piece(id) : std::string_view();
-    }
+    if (!parts.vocabulary->contains(id)) return {};
+    const TokenKind kind = parts.vocabulary->kind(id);
+    if (!render_control && (kind == TokenKind::kControl || kind == TokenKind::kUnknown)) return {};
     const auto idx = static_cast<std::size_t>(id);
     return std::string_view(bytes).substr(byte_offsets[idx],
                                           byte_offsets[idx + 1] - byte_offsets[idx]);
   }
 
-  void encode(const JoinedText& joined, std::vector<TokenId>& ids,
-              const std::stop_token& stop) const {
-    const std::string_view text = joined.text;
-    std::size_t cursor = 0;
-    const auto parse_end = [&](std::size_t at) { return joined.parse_end(at, cursor); };
+  std::size_t min_kept_bytes(std::string_view text, bool count_space) const;
+};
+
+namespace {
+
+// One text on its way to ids.
+class Encoding {
+ public:
+  Encoding(const TokenizerParts& parts, const JoinedText& joined, std::vector<TokenId>& ids,
+           const std::stop_token& stop)
+      : parts_(parts), joined_(joined), ids_(ids), stop_(stop) {}
+
+  void run(const SpecialMatcher& raw, const SpecialMatcher& normalized) {
+    const std::string_view text = joined_.text;
+    const auto parse_end = [this](std::size_t at) { return joined_.parse_end(at); };
     std::size_t done = 0;
-    while (done < text.size() && !stop.stop_requested()) {
-      const auto match = matcher.find(text, done, parse_end);
+    while (done < text.size() && !stop_.stop_requested()) {
+      const auto match = raw.find(text, done, parse_end);
       const std::size_t end = match ? match->begin : text.size();
-      if (end > done) model->encode(text.substr(done, end - done), ids, stop);
+      if (end > done) encode_piece(done, end, normalized);
       if (!match) return;
-      ids.push_back(match->token->id);
-      done = end + match->token->text.size();
-      if (!match->token->eats_space_after) continue;
-      while (done < text.size() && is_ascii_space(text[done]))
-        ++done;
+      ids_.push_back(match->id);
+      done = match->end;
     }
   }
+
+ private:
+  // The stretch [begin, end) of the raw text, between matches.
+  void encode_piece(std::size_t begin, std::size_t end, const SpecialMatcher& matcher) {
+    const std::string_view raw = std::string_view(joined_.text).substr(begin, end - begin);
+    const bool at_start = begin == 0;
+    if (matcher.empty() && parts_.normalizer.is_identity()) {
+      encode_words({.text = raw, .at_start = at_start});
+      return;
+    }
+    const bool with_origins = matcher.has_control() && !joined_.parse.empty();
+    const NormalizedText normalized = parts_.normalizer.apply(raw, regex_scratch_, with_origins);
+    const std::string_view text = normalized.text;
+    // A place in the normalized text is in a stretch that may be parsed if what it came from is.
+    const auto parse_end = [&](std::size_t at) -> std::size_t {
+      if (!with_origins) return at;
+      const std::size_t raw_at = normalized.origins[at];
+      const std::size_t raw_end = joined_.parse_end(begin + raw_at) - begin;
+      if (raw_end <= raw_at) return at;
+      const auto limit = std::ranges::lower_bound(normalized.origins, raw_end);
+      return static_cast<std::size_t>(limit - normalized.origins.begin());
+    };
+    std::size_t done = 0;
+    while (done < text.size() && !stop_.stop_requested()) {
+      const auto match = matcher.empty() ? std::nullopt : matcher.find(text, done, parse_end);
+      const std::size_t piece_end = match ? match->begin : text.size();
+      if (piece_end > done) {
+        encode_words(
+            {.text = text.substr(done, piece_end - done), .at_start = at_start && done == 0});
+      }
+      if (!match) return;
+      ids_.push_back(match->id);
+      done = match->end;
+    }
+  }
+
+  void encode_words(const PreTokenizer::Piece& piece) {
+    parts_.pretokenizer.split(piece, regex_scratch_, [this](std::string_view word) {
+      parts_.model->encode_word(word, word_scratch_, ids_, stop_);
+      return !stop_.stop_requested();
+    });
+  }
+
+  const TokenizerParts& parts_;
+  const JoinedText& joined_;
+  std::vector<TokenId>& ids_;
+  const std::stop_token& stop_;
+  RegexScratch regex_scratch_;
+  WordScratch word_scratch_;
 };
+
+}  // namespace
+
+// By the least that each part keeps of it.
+std::size_t Tokenizer::Impl::min_kept_bytes(std::string_view text, bool count_space) const {
+  const auto shrinking = parts.normalizer.max_shrinking(text);
+  if (!shrinking || parts.pretokenizer.drops_text()) return 0;
+  const WordModel& model = *parts.model;
+  if (*shrinking != 1 && !model.keeps_all_bytes()) return 0;
+  const bool space_counts =
+      count_space && !parts.normalizer.drops_space() && !parts.pretokenizer.drops_space();
+  const auto kept = std::ranges::count_if(text, [&](char byte) {
+    return model.keeps_byte(static_cast<unsigned char>(byte)) &&
+           (space_counts || !is_ascii_space(byte));
+  });
+  return static_cast<std::size_t>(kept) / *shrinking;
+}
+
+void set_plain_templates(TokenizerParts& parts) {
+  using enum TemplateItem::What;
+  const SpecialTokens& special = parts.special;
+  const auto around = [&](TemplateItem::What text, std::vector<TemplateItem>& items) {
+    const std::uint8_t type_id = text == kSecondText ? 1 : 0;
+    if (special.add_bos) items.push_back({.what = kToken, .id = *special.bos, .type_id = type_id});
+    items.push_back({.what = text, .type_id = type_id});
+    if (special.add_eos) items.push_back({.what = kToken, .id = *special.eos, .type_id = type_id});
+  };
+  around(kFirstText, parts.single);
+  around(kFirstText, parts.pair);
+  around(kSecondText, parts.pair);
+}
 
 Tokenizer::Tokenizer(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) {}
 Tokenizer::~Tokenizer() = default;
@@ -187,38 +228,13 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::load(const ModelFile& file) {
 }
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::create(const TokenizerMetadata& metadata) {
-  if (metadata.model != "gpt2" && metadata.model != "llama") {
-    return error(StatusCode::kUnimplemented,
-                 "'tokenizer.ggml.model' is \"{}\"; supported are gpt2 (byte-level BPE) and llama "
-                 "(SentencePiece BPE)",
-                 metadata.model);
-  }
-  HEARTH_ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::create(metadata));
-  HEARTH_ASSIGN_OR_RETURN(SpecialTokens special, find_special_tokens(metadata, vocabulary));
-  auto impl = std::make_unique<Impl>(std::move(vocabulary));
-  HEARTH_ASSIGN_OR_RETURN(impl->model, metadata.model == "gpt2"
-                                           ? make_bpe(metadata, impl->vocabulary, special)
-                                           : make_spm(metadata, impl->vocabulary, special));
-  if (special.add_bos && !special.bos) {
-    if (metadata.add_bos) {
-      return error(StatusCode::kDataLoss,
-                   "'tokenizer.ggml.add_bos_token' is true but there is no BOS token");
-    }
-    special.add_bos = false;
-  }
-  if (special.add_eos && !special.eos) {
-    return error(StatusCode::kDataLoss,
-                 "'tokenizer.ggml.add_eos_token' is true but there is no EOS token");
-  }
-  if (special.eos && std::ranges::find(special.end_of_generation, *special.eos) ==
-                         special.end_of_generation.end()) {
-    special.end_of_generation.push_back(*special.eos);
-  }
-  impl->special = std::move(special);
-  impl->matcher = SpecialMatcher(tokens_to_match(metadata, impl->vocabulary, *impl->model));
-  impl->description = impl->model->description();
-  impl->decode_pieces();
-  return std::unique_ptr<Tokenizer>(new Tokenizer(std::move(impl)));
+  HEARTH_ASSIGN_OR_RETURN(TokenizerParts parts, make_gguf_parts(metadata));
+  return assemble(std::move(parts));
+}
+
+std::unique_ptr<Tokenizer> Tokenizer::assemble(TokenizerParts parts) {
+  HEARTH_CHECK(parts.vocabulary != nullptr && parts.model != nullptr);
+  return std::unique_ptr<Tokenizer>(new Tokenizer(std::make_unique<const Impl>(std::move(parts))));
 }
 
 std::vector<TokenId> Tokenizer::encode(std::string_view text, bool add_special, SpecialText special,
@@ -229,27 +245,50 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text, bool add_special, 
 
 std::vector<TokenId> Tokenizer::encode(std::span<const TextSpan> spans, bool add_special,
                                        const std::stop_token& stop) const {
-  const SpecialTokens& roles = impl_->special;
   std::vector<TokenId> ids;
-  if (add_special && roles.add_bos) ids.push_back(*roles.bos);
-  impl_->encode(join(spans), ids, stop);
-  if (add_special && roles.add_eos) ids.push_back(*roles.eos);
+  const JoinedText joined = join(spans);
+  for (const TemplateItem& item : impl_->parts.single) {
+    if (item.what == TemplateItem::What::kFirstText) {
+      Encoding(impl_->parts, joined, ids, stop).run(impl_->raw_matcher, impl_->normalized_matcher);
+    } else if (add_special) {
+      ids.push_back(item.id);
+    }
+  }
   return ids;
 }
 
+EncodedPair Tokenizer::encode_pair(std::string_view first, std::string_view second,
+                                   SpecialText special, const std::stop_token& stop) const {
+  EncodedPair pair;
+  for (const TemplateItem& item : impl_->parts.pair) {
+    if (item.what == TemplateItem::What::kToken) {
+      pair.ids.push_back(item.id);
+    } else {
+      const bool is_first = item.what == TemplateItem::What::kFirstText;
+      const TextSpan span{.text = is_first ? first : second, .special = special};
+      const JoinedText joined = join(std::span(&span, 1));
+      Encoding(impl_->parts, joined, pair.ids, stop)
+          .run(impl_->raw_matcher, impl_->normalized_matcher);
+    }
+    pair.type_ids.resize(pair.ids.size(), item.type_id);
+  }
+  return pair;
+}
+
 std::size_t Tokenizer::min_tokens(std::span<const TextSpan> spans) const {
-  const bool count_space = !impl_->matcher.eats_space();
+  const bool count_space =
+      !impl_->raw_matcher.eats_space() && !impl_->normalized_matcher.eats_space();
   std::size_t num_bytes = 0;
   for (const TextSpan& span : spans) {
     if (!utf8::is_valid(span.text)) return 0;
-    num_bytes += impl_->model->min_kept_bytes(span.text, count_space);
+    num_bytes += impl_->min_kept_bytes(span.text, count_space);
   }
   const std::size_t longest = std::max<std::size_t>(max_token_bytes(), 1);
   return num_bytes / longest + (num_bytes % longest == 0 ? 0 : 1);
 }
 
 std::size_t Tokenizer::max_token_bytes() const {
-  return impl_->vocabulary.max_piece_bytes();
+  return impl_->parts.vocabulary->max_piece_bytes();
 }
 
 std::string Tokenizer::token_bytes(TokenId id, bool render_control) const {
@@ -260,30 +299,36 @@ std::string Tokenizer::decode(std::span<const TokenId> ids, bool render_control)
   std::string text;
   for (const TokenId id : ids)
     text += impl_->bytes_of(id, render_control);
-  if (impl_->model->adds_space_prefix() && text.starts_with(' ')) text.erase(0, 1);
+  std::size_t num_spaces = 0;
+  while (num_spaces < impl_->parts.decoder.num_leading_spaces() && text.size() > num_spaces &&
+         text[num_spaces] == ' ')
+    ++num_spaces;
+  text.erase(0, num_spaces);
   return text;
 }
 
 std::string_view Tokenizer::piece(TokenId id) const {
-  return impl_->vocabulary.contains(id) ? impl_->vocabulary.piece(id) : std::string_view();
+  return impl_->parts.vocabulary->contains(id) ? impl_->parts.vocabulary->piece(id)
+                                               : std::string_view();
 }
 
 TokenKind Tokenizer::kind(TokenId id) const {
-  return impl_->vocabulary.contains(id) ? impl_->vocabulary.kind(id) : TokenKind::kUnused;
+  return impl_->parts.vocabulary->contains(id) ? impl_->parts.vocabulary->kind(id)
+                                               : TokenKind::kUnused;
 }
 
 std::optional<TokenId> Tokenizer::find_piece(std::string_view piece) const {
-  return impl_->vocabulary.find(piece);
+  return impl_->parts.vocabulary->find(piece);
 }
 
 std::size_t Tokenizer::vocab_size() const {
-  return impl_->vocabulary.size();
+  return impl_->parts.vocabulary->size();
 }
 const SpecialTokens& Tokenizer::special() const {
-  return impl_->special;
+  return impl_->parts.special;
 }
 std::string_view Tokenizer::description() const {
-  return impl_->description;
+  return impl_->parts.description;
 }
 
 }  // namespace hearth

@@ -41,7 +41,14 @@ struct SpecialTokens {
       end_of_generation;  // Every id that ends an answer (eos, eot, <|im_end|>, ...).
 };
 
+// Two texts as one input, for models that read them together (cross-encoders).
+struct EncodedPair {
+  std::vector<TokenId> ids;
+  std::vector<std::uint8_t> type_ids;  // Which of the texts each id counts to, as the file says.
+};
+
 struct TokenizerMetadata;
+struct TokenizerParts;
 
 // Immutable after loading; every method is const and safe from several threads. Keeps nothing of
 // the file it was loaded from.
@@ -52,6 +59,7 @@ class Tokenizer {
   // a contradiction in the tables; kOutOfRange a table beyond our limits.
   static Result<std::unique_ptr<Tokenizer>> load(const ModelFile& file);
   static Result<std::unique_ptr<Tokenizer>> create(const TokenizerMetadata& metadata);
+  static std::unique_ptr<Tokenizer> assemble(TokenizerParts parts);
   ~Tokenizer();
 
   // Ids of `text`. Invalid UTF-8 is replaced by U+FFFD first, as the references do. add_special
@@ -68,6 +76,11 @@ class Tokenizer {
   // where all its bytes lie in neighbouring kParse spans; a user-defined one may cross a border.
   std::vector<TokenId> encode(std::span<const TextSpan> spans, bool add_special,
                               const std::stop_token& stop = {}) const;
+
+  // Ids of two texts with the special tokens that the file puts around and between them.
+  EncodedPair encode_pair(std::string_view first, std::string_view second,
+                          SpecialText special = SpecialText::kPlain,
+                          const std::stop_token& stop = {}) const;
 
   // A lower bound on the ids that encode() gives: the bytes over those of the longest token,
   // without the bytes that this tokenizer may drop or shorten before it looks for tokens. 0 for

@@ -10,9 +10,9 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "formats/model_file.h"
+#include "tokenizer/gguf_tokenizer.h"
 #include "tokenizer/pretokenizer.h"
 #include "tokenizer/tokenizer.h"
-#include "tokenizer/vocabulary.h"
 
 namespace hearth {
 namespace {
@@ -158,14 +158,15 @@ TEST(PreTokenizerGoldenTest, EveryGoldenSchemeSplitsAsItsReference) {
   for (const json::Member& member : *golden.as_object()->find("word_bytes")->as_object()) {
     const PreTokenizerScheme* scheme = find_pretokenizer_scheme(member.key);
     ASSERT_NE(scheme, nullptr) << member.key;
-    const auto splitter = PreTokenizer::create(scheme->patterns);
+    const auto splitter = PreTokenizer::create(scheme->steps());
     ASSERT_TRUE(splitter.has_value()) << splitter.error().to_string();
     const json::Array& expected = *member.value.as_array();
     ASSERT_EQ(expected.size(), texts.size());
     for (std::size_t i = 0; i < texts.size(); ++i) {
       const std::string& text = *texts[i].as_string();
       std::vector<std::size_t> sizes;
-      splitter->split(text, [&](std::string_view word) {
+      RegexScratch scratch;
+      splitter->split({.text = text}, scratch, [&](std::string_view word) {
         sizes.push_back(word.size());
         return true;
       });

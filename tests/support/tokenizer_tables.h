@@ -9,7 +9,7 @@
 
 #include "tokenizer/byte_level.h"
 #include "tokenizer/tokenizer.h"
-#include "tokenizer/vocabulary.h"
+#include "tokenizer/gguf_tokenizer.h"
 
 namespace hearth::test {
 

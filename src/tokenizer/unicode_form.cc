@@ -1,4 +1,4 @@
-#include "tokenizer/nfc.h"
+#include "tokenizer/unicode_form.h"
 
 #include <utf8proc.h>
 
@@ -16,6 +16,7 @@ namespace hearth {
 namespace {
 
 constexpr unsigned char kFirstLeadByteOf0300 = 0xCC;
+constexpr unsigned char kFirstNonAscii = 0x80;
 
 utf8proc_propval_t combining_class(utf8proc_int32_t code_point) {
   return utf8proc_get_property(code_point)->combining_class;
@@ -49,29 +50,37 @@ void put_in_canonical_order(std::span<utf8proc_int32_t> code_points) {
 
 }  // namespace
 
-bool is_trivially_nfc(std::string_view text) {
+bool is_trivially_in_form(std::string_view text, UnicodeForm form) {
+  const unsigned char limit = form == UnicodeForm::kC ? kFirstLeadByteOf0300 : kFirstNonAscii;
   return std::ranges::all_of(
-      text, [](char byte) { return static_cast<unsigned char>(byte) < kFirstLeadByteOf0300; });
+      text, [limit](char byte) { return static_cast<unsigned char>(byte) < limit; });
 }
 
-std::string to_nfc(std::string_view text) {
+std::string to_form(std::string_view text, UnicodeForm form) {
+  const bool compatible = form == UnicodeForm::kKC || form == UnicodeForm::kKD;
+  const bool compose = form == UnicodeForm::kC || form == UnicodeForm::kKC;
+  const int options =
+      UTF8PROC_DECOMPOSE | UTF8PROC_STABLE | (compatible ? static_cast<int>(UTF8PROC_COMPAT) : 0);
   std::vector<utf8proc_int32_t> code_points;
   code_points.reserve(text.size() + 1);
-  std::array<utf8proc_int32_t, 32> expansion{};  // Canonical ones have at most 4.
+  std::array<utf8proc_int32_t, 32> expansion{};  // The longest has 18.
   while (!text.empty()) {
     const utf8::Decoded decoded = utf8::decode(text);
     text.remove_prefix(decoded.length);
     int last_class = 0;
-    const auto length = utf8proc_decompose_char(
-        static_cast<utf8proc_int32_t>(decoded.code_point), expansion.data(),
-        static_cast<utf8proc_ssize_t>(expansion.size()),
-        static_cast<utf8proc_option_t>(UTF8PROC_DECOMPOSE | UTF8PROC_STABLE), &last_class);
+    const auto length =
+        utf8proc_decompose_char(static_cast<utf8proc_int32_t>(decoded.code_point), expansion.data(),
+                                static_cast<utf8proc_ssize_t>(expansion.size()),
+                                static_cast<utf8proc_option_t>(options), &last_class);
     code_points.insert(code_points.end(), expansion.begin(), expansion.begin() + length);
   }
   put_in_canonical_order(code_points);
-  const utf8proc_ssize_t length = utf8proc_normalize_utf32(
-      code_points.data(), static_cast<utf8proc_ssize_t>(code_points.size()),
-      static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE));
+  auto length = static_cast<utf8proc_ssize_t>(code_points.size());
+  if (compose) {
+    length = utf8proc_normalize_utf32(
+        code_points.data(), length,
+        static_cast<utf8proc_option_t>(UTF8PROC_COMPOSE | UTF8PROC_STABLE));
+  }
   std::string out;
   for (utf8proc_ssize_t i = 0; i < length; ++i) {
     utf8::append(out, static_cast<char32_t>(code_points[static_cast<std::size_t>(i)]));
