@@ -91,6 +91,7 @@ const std::vector<KernelSet>& all_sets() {
     };
     add("avx512", "avx2 fma f16c avx512f avx512bw avx512dq avx512vl avx512vnni", avx512_kernels());
     add("avx2-vnni", "avx2 fma f16c avxvnni", avx2_vnni_kernels());
+    add("avx2-vnni512", "avx2 fma f16c avx512f avx512vl avx512vnni", avx2_vnni512_kernels());
     add("avx2", "avx2 fma f16c", avx2_kernels());
     add("neon-dotprod", "neon dotprod", neon_dotprod_kernels());
     add("neon", "neon", neon_kernels());

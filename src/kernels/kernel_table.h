@@ -265,6 +265,7 @@ struct KernelTable {
 // Null when the set was not compiled in (another architecture).
 const KernelTable* avx512_kernels();
 const KernelTable* avx2_vnni_kernels();
+const KernelTable* avx2_vnni512_kernels();
 const KernelTable* avx2_kernels();
 const KernelTable* neon_dotprod_kernels();
 const KernelTable* neon_kernels();

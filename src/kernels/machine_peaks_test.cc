@@ -23,7 +23,8 @@ TEST(MachinePeaks, HasAFigureForEverythingTheCpuCanDo) {
   }
   std::vector<std::string_view> supported;
   for (const KernelSetInfo& set : kernel_sets()) {
-    if (set.supported && set.name != "reference") supported.push_back(set.name);
+    if (set.name == "reference" || set.name == "avx2-vnni512") continue;  // Never the best.
+    if (set.supported) supported.push_back(set.name);
   }
   EXPECT_EQ(measured, supported);
 }
