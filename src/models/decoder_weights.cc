@@ -121,9 +121,15 @@ void bind_experts(const ModelConfig& config, NamedBinder& binder, ExpertMixture&
   const std::size_t size = experts.intermediate_size;
   binder.linear("ffn_gate_inp", experts.num_experts, hidden, mixture.router);
   mixture.experts.resize(experts.num_experts);
-  bind_stack(binder, "ffn_gate_exps", {size, hidden}, mixture.experts, &FeedForward::gate_proj);
-  bind_stack(binder, "ffn_up_exps", {size, hidden}, mixture.experts, &FeedForward::up_proj);
-  bind_stack(binder, "ffn_down_exps", {hidden, size}, mixture.experts, &FeedForward::down_proj);
+  if (binder.has("ffn_up_exps")) {
+    bind_stack(binder, "ffn_gate_exps", {size, hidden}, mixture.experts, &FeedForward::gate_proj);
+    bind_stack(binder, "ffn_up_exps", {size, hidden}, mixture.experts, &FeedForward::up_proj);
+    bind_stack(binder, "ffn_down_exps", {hidden, size}, mixture.experts, &FeedForward::down_proj);
+  } else {
+    // A matrix for each expert: directories, and GGUF files of the first mixtures.
+    for (std::size_t i = 0; i < experts.num_experts; ++i)
+      bind_feed_forward(config, binder, fmt::format(".{}", i), size, mixture.experts[i]);
+  }
   if (experts.shared_intermediate_size == 0) return;
   binder.row("ffn_gate_inp_shexp", hidden, mixture.shared_gate.weight);
   bind_feed_forward(config, binder, "_shexp", experts.shared_intermediate_size, mixture.shared);

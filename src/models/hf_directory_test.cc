@@ -56,6 +56,12 @@ class HfCase {
   TempDirectory directory_;
 };
 
+std::string case_name(const ::testing::TestParamInfo<std::string>& case_info) {
+  std::string name = case_info.param;
+  std::ranges::replace(name, '-', '_');
+  return name;
+}
+
 class HfGoldenModel : public ::testing::TestWithParam<std::string> {
  protected:
   HfGoldenModel() : case_(GetParam()), expected_(golden_of(GetParam())) {}
@@ -85,32 +91,43 @@ INSTANTIATE_TEST_SUITE_P(Families, HfGoldenModel,
                          ::testing::Values("llama-tied", "llama-bf16", "llama-rope-linear",
                                            "llama-rope-llama3", "llama-rope-yarn", "mistral-f16",
                                            "qwen2"),
-                         [](const auto& case_info) {
-                           std::string name = case_info.param;
-                           std::ranges::replace(name, '-', '_');
-                           return name;
-                         });
+                         case_name);
 
 std::vector<std::vector<float>> logits_of(ModelFile file) {
   return ModelHarness(std::move(file)).evaluate(golden_of("qwen2").prompt, 40);
 }
 
-TEST(HfDirectory, GivesTheBitsOfAGgufFileOfTheSameWeights) {
-  EXPECT_EQ(logits_of(open_hf_directory(hf("qwen2")).value()),
-            logits_of(ModelFile::open(gguf("qwen2")).value()));
+// Same weights, same formats, same order of every sum. The logits of the GGUF files are compared
+// with transformers in decoder_test.cc.
+class HfSameBits : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(HfSameBits, AsAGgufFileOfTheSameWeights) {
+  EXPECT_EQ(logits_of(open_hf_directory(hf(GetParam())).value()),
+            logits_of(ModelFile::open(gguf(GetParam())).value()));
 }
 
-// Llama's GGUF files hold the rotated pairs of Q and K side by side, so that the products of
+INSTANTIATE_TEST_SUITE_P(Families, HfSameBits,
+                         ::testing::Values("bloom", "bloom-six-heads", "gemma", "gemma2", "gemma3",
+                                           "gpt2", "phi3", "phi3-long", "phi3-short", "qwen2",
+                                           "qwen2moe", "qwen3", "qwen3moe"),
+                         case_name);
+
+// Some families' GGUF files hold the rotated pairs of Q and K side by side, so that the products of
 // attention are added up in another order.
-TEST(HfDirectory, DiffersFromAPermutedGgufFileByRoundingAlone) {
-  const auto here = logits_of(open_hf_directory(hf("llama-tied")).value());
-  const auto there = logits_of(ModelFile::open(gguf("llama-tied")).value());
+class HfNearlySame : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(HfNearlySame, AsAPermutedGgufFile) {
+  const auto here = logits_of(open_hf_directory(hf(GetParam())).value());
+  const auto there = logits_of(ModelFile::open(gguf(GetParam())).value());
   for (std::size_t i = 0; i < here.size(); ++i) {
     for (std::size_t j = 0; j < here[i].size(); ++j) {
       ASSERT_NEAR(here[i][j], there[i][j], 1e-3f) << "position " << i << ", token " << j;
     }
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Families, HfNearlySame,
+                         ::testing::Values("llama-tied", "mixtral", "smollm3"), case_name);
 
 TEST(HfDirectory, ShardsGiveTheBitsOfOneFile) {
   const ModelFile file = open_hf_directory(hf("qwen2-sharded")).value();

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -393,12 +394,12 @@ constexpr std::array kGpt2Keys =
 constexpr std::array kGpt2Aliases = {
     HfAlias{"n_layer", "num_hidden_layers"},      HfAlias{"n_embd", "hidden_size"},
     HfAlias{"n_head", "num_attention_heads"},     HfAlias{"n_positions", "max_position_embeddings"},
-    HfAlias{"activation_function", "hidden_act"}, HfAlias{"n_inner", "intermediate_size"},
+    HfAlias{"activation_function", "hidden_act"},
 };
 
-// Four times the width unless stated.
-Status add_feed_forward(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
-  HEARTH_ASSIGN_OR_RETURN(const auto stated, config.size("intermediate_size"));
+// Four times the width unless `stated`.
+Status add_feed_forward(const HfObject& config, const HfFamily& family,
+                        std::optional<std::uint32_t> stated, MetadataWriter& out) {
   HEARTH_ASSIGN_OR_RETURN(const std::uint64_t hidden, config.required_size("hidden_size"));
   out.add_size(family.metadata_key("feed_forward_length"), stated ? *stated : 4 * hidden);
   return {};
@@ -413,7 +414,8 @@ Status add_gpt2(const HfObject& config, const HfFamily& family, MetadataWriter& 
                        "'scale_attn_by_inverse_layer_idx' is supported",
                        config.file());
   }
-  return add_feed_forward(config, family, out);
+  HEARTH_ASSIGN_OR_RETURN(const auto inner, config.size("n_inner"));
+  return add_feed_forward(config, family, inner, out);
 }
 
 constexpr HfFamily gpt2() {
@@ -467,7 +469,7 @@ Status add_bloom(const HfObject& config, const HfFamily& family, MetadataWriter&
   }
   HEARTH_ASSIGN_OR_RETURN(const auto context, config.size("seq_length"));
   out.add_size(family.metadata_key("context_length"), context.value_or(kContext));
-  return add_feed_forward(config, family, out);
+  return add_feed_forward(config, family, std::nullopt, out);
 }
 
 constexpr HfFamily bloom() {

@@ -14,6 +14,7 @@ namespace hearth {
 namespace {
 
 constexpr std::uint32_t kMaxLayers = 4096;
+constexpr std::uint32_t kMaxExperts = 4096;
 
 Status read_heads(const ConfigReader& reader, ModelConfig& config) {
   HEARTH_ASSIGN_OR_RETURN(config.heads.num_heads,
@@ -121,7 +122,7 @@ Status read_layers(const ConfigReader& reader, const Architecture& row, ModelCon
 
 Status read_experts(const ConfigReader& reader, const Architecture& row, ModelConfig& config) {
   ExpertConfig& experts = config.experts;
-  HEARTH_ASSIGN_OR_RETURN(experts.num_experts, reader.size_or("expert_count", kMaxDimension, 0));
+  HEARTH_ASSIGN_OR_RETURN(experts.num_experts, reader.size_or("expert_count", kMaxExperts, 0));
   if (row.experts == ExpertUse::kNever && experts.num_experts > 0) {
     return make_status(StatusCode::kUnimplemented,
                        "mixtures of experts are not supported for {} ({} is {})", row.name,

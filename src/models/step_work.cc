@@ -47,7 +47,10 @@ StepWorkCounter::StepWorkCounter(const ModelFile& file, const ModelConfig& confi
     // Of tables a step reads single rows; vectors are neither read nor multiplied much.
     if (tensor.shape.rank < 2 || tensor.name == kEmbedding || tensor.name == kPositions) continue;
     if (tensor.name == kOutput) continue;
-    if (tensor.shape.rank == 3) {
+    // All experts in one tensor, or "blk.0.ffn_up.3.weight".
+    const bool of_experts = tensor.shape.rank == 3 || (config.experts.num_experts > 0 &&
+                                                       std::ranges::count(tensor.name, '.') == 4);
+    if (of_experts) {
       layers_.add(tensor, config.experts.num_used, config.experts.num_experts);
     } else {
       layers_.add(tensor);
