@@ -216,7 +216,9 @@ Status translate_longrope(const HfObject& config, const HfObject& rope, const Hf
   const double factor = stated_factor.value_or(static_cast<double>(context) / original_len);
   const double usual =
       factor > 1.0 ? std::sqrt(1.0 + std::log(factor) / std::log(original_len)) : 1.0;
-  out.add(family.metadata_key("rope.scaling.attn_factor"), stated.value_or(usual));
+  // In the precision of a GGUF file, so that both give the same bits.
+  const auto attention = static_cast<float>(stated.value_or(usual));
+  out.add(family.metadata_key("rope.scaling.attn_factor"), static_cast<double>(attention));
   return {};
 }
 

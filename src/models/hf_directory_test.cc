@@ -210,7 +210,7 @@ INSTANTIATE_TEST_SUITE_P(
                   "'architectures' must be a list of one class name"},
         BadConfig{"UnknownArchitecture", "architectures", "[\"NovelForCausalLM\"]",
                   StatusCode::kUnimplemented,
-                  "'NovelForCausalLM' is not supported; supported: LlamaForCausalLM"},
+                  "'NovelForCausalLM' is not supported; supported: BloomForCausalLM, "},
         BadConfig{"OtherActivation", "hidden_act", "\"relu\"", StatusCode::kUnimplemented,
                   "'hidden_act' is 'relu'; LlamaForCausalLM is supported with 'silu'"},
         BadConfig{"Quantized", "quantization_config", R"({"quant_method":"awq"})",

@@ -379,7 +379,8 @@ Result<TokenizerMetadata> read_tokenizer_metadata(const ModelFile& file) {
   TokenizerMetadata metadata;
   HEARTH_ASSIGN_OR_RETURN(const auto model, file.find_text(full_key("model")));
   if (!model) {
-    return error(StatusCode::kNotFound, "the file has no tokenizer ('{}' is missing)",
+    return error(StatusCode::kNotFound,
+                 "the model has no tokenizer (neither a file tokenizer.json nor the key '{}')",
                  full_key("model"));
   }
   metadata.model = *model;

@@ -6,6 +6,7 @@
 
 #include "base/utf8.h"
 #include "tokenizer/gguf_tokenizer.h"
+#include "tokenizer/hf_tokenizer.h"
 #include "tokenizer/tokenizer_parts.h"
 
 namespace hearth {
@@ -223,6 +224,13 @@ Tokenizer::Tokenizer(std::unique_ptr<const Impl> impl) : impl_(std::move(impl)) 
 Tokenizer::~Tokenizer() = default;
 
 Result<std::unique_ptr<Tokenizer>> Tokenizer::load(const ModelFile& file) {
+  if (const auto tokenizer_json = file.side_file("tokenizer.json")) {
+    HfTokenizerFiles files;
+    files.tokenizer_json = *tokenizer_json;
+    files.tokenizer_config = file.side_file("tokenizer_config.json").value_or("");
+    HEARTH_ASSIGN_OR_RETURN(HfTokenizer made, make_hf_tokenizer(files));
+    return std::move(made.tokenizer);
+  }
   HEARTH_ASSIGN_OR_RETURN(const TokenizerMetadata metadata, read_tokenizer_metadata(file));
   return create(metadata);
 }

@@ -54,7 +54,8 @@ struct TokenizerParts;
 // the file it was loaded from.
 class Tokenizer {
  public:
-  // From a model file's tokenizer.ggml.* metadata (vocabulary-only files included). kNotFound when
+  // From the tokenizer.json of a model's directory (see hf_tokenizer.h), else from a model file's
+  // tokenizer.ggml.* metadata (vocabulary-only files included). kNotFound when
   // the file has none; kUnimplemented names an unknown tokenizer model or pre-tokenizer; kDataLoss
   // a contradiction in the tables; kOutOfRange a table beyond our limits.
   static Result<std::unique_ptr<Tokenizer>> load(const ModelFile& file);

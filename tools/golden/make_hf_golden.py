@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes tests/golden/hf: tiny random models as Hugging Face directories, saved by transformers.
 
-Cases named like one of tests/golden/models hold the same weights, so the logits there are theirs. The
-others bring their own golden.json: logits and greedy text by transformers in float32, from the weights
+Cases named like one of tests/golden/models hold the same weights, so the logits there are theirs; those
+that this script does not make were saved by make_family_golden.py --hf. The others bring their own golden.json: logits and greedy text by transformers in float32, from the weights
 as they were rounded for the file.
 
 Made with: torch 2.15.0, transformers 5.23.0 (any recent version gives the same values within the tests'
