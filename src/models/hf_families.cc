@@ -354,10 +354,14 @@ Status check_all_layers_have_experts(const HfObject& config, const HfFamily& fam
   return add_upper_window(config, family, out);
 }
 
+// transformers writes the newer name since its version 5.
+constexpr std::array kQwenMoeAliases = {HfAlias{"num_local_experts", "num_experts"}};
+
 constexpr HfFamily qwen2_moe() {
   HfFamily family = llama_like("Qwen2MoeForCausalLM", "qwen2moe");
   family.layer_modules = kQwen2MoeLayer;
   family.keys = kQwenMoeKeys;
+  family.aliases = kQwenMoeAliases;
   family.translate_more = check_all_layers_have_experts;
   return family;
 }
