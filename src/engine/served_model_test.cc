@@ -172,5 +172,55 @@ TEST_P(ServedAnswersTest, AreTheSameBitsAloneAndInAnyCompany) {
 INSTANTIATE_TEST_SUITE_P(Formats, ServedAnswersTest,
                          ::testing::Values(DType::kF32, DType::kQ8_0, DType::kQ4_1));
 
+// Letters for ids from 3 on, so that every token of the tiny golden model has a spelling.
+std::string letters_tokenizer_json() {
+  std::string vocab = R"("<unk>":0,"<s>":1,"</s>":2)";
+  for (int id = 3; id < 55; ++id) {
+    vocab +=
+        fmt::format(R"(,"{}":{})", static_cast<char>(id < 29 ? 'A' + id - 3 : 'a' + id - 29), id);
+  }
+  return R"({"version":"1.0","added_tokens":[{"id":2,"content":"</s>","special":true,)"
+         R"("single_word":false,"lstrip":false,"rstrip":false,"normalized":false}],)"
+         R"("normalizer":null,"pre_tokenizer":null,"post_processor":null,"decoder":null,)"
+         R"("model":{"type":"BPE","unk_token":"<unk>","vocab":{)" +
+         vocab + R"(},"merges":[]}})";
+}
+
+TEST_F(ServedModelTest, AHuggingFaceDirectoryIsServedLikeAFile) {
+  const auto path = directory_.path() / "Tiny-1.5B";
+  std::filesystem::copy("tests/golden/hf/llama-tied", path);
+  std::ofstream(path / "tokenizer.json") << letters_tokenizer_json();
+  std::ofstream(path / "tokenizer_config.json")
+      << R"({"eos_token":"</s>","chat_template":"{{ messages[0].content }}"})";
+  ServedModelOptions in_directory = options();
+  in_directory.path = path;
+  const auto model = load(in_directory);
+  EXPECT_EQ(model->name(), "Tiny-1.5B");
+  EXPECT_EQ(model->tokenizer().encode("AZ", false, SpecialText::kPlain),
+            (std::vector<TokenId>{3, 28}));
+  ASSERT_NE(model->chat_template(), nullptr);
+  EXPECT_EQ(model->sampling_defaults().temperature, 0.6f);
+  EXPECT_EQ(model->sampling_defaults().top_k, 20u);
+
+  // generation_config.json ends answers at 2 and 5; a bias makes 5 the certain choice.
+  GenerationRequest request = request_of({3, 4, 5}, 10);
+  request.sampling.temperature = 0.0f;
+  request.sampling.logit_bias = {{5, 100.0f}};
+  const Answer answer = collect(**model->engine().submit(request, {}));
+  EXPECT_EQ(answer.choices[0].reason, FinishReason::kStop);
+
+  in_directory.sampling_defaults = false;
+  EXPECT_EQ(load(in_directory)->sampling_defaults().temperature, 1.0f);
+}
+
+TEST_F(ServedModelTest, ADirectoryWithoutATokenizerSaysSo) {
+  ServedModelOptions in_directory = options();
+  in_directory.path = "tests/golden/hf/llama-tied";
+  const auto model = ServedModel::load(in_directory, metrics_);
+  ASSERT_FALSE(model.has_value());
+  EXPECT_NE(model.error().message().find("neither a file tokenizer.json"), std::string::npos)
+      << model.error().to_string();
+}
+
 }  // namespace
 }  // namespace hearth::test
