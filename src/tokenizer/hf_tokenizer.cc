@@ -1,7 +1,7 @@
 #include "tokenizer/hf_tokenizer.h"
 
 #include <algorithm>
-#include <array>
+#include <map>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -84,7 +84,25 @@ class Assembler {
     return {};
   }
 
+  // A text with one id in the model and another among the added tokens.
+  Status check_added_ids() const {
+    std::map<std::string_view, TokenId> added;
+    for (const HfAddedToken& token : added_) {
+      if (token.content.empty() || added.try_emplace(token.content, token.id).second) continue;
+      return make_status(StatusCode::kDataLoss, "'added_tokens' has \"{}\" twice", token.content);
+    }
+    for (std::size_t idx = 0; idx < document_.tokens().size() && !added.empty(); ++idx) {
+      const auto found = added.find(document_.tokens()[idx]);
+      if (found == added.end() || static_cast<std::size_t>(found->second) == idx) continue;
+      return make_status(StatusCode::kDataLoss,
+                         "'added_tokens' gives \"{}\" the id {}; it is {} in 'model.vocab'",
+                         found->first, found->second, idx);
+    }
+    return {};
+  }
+
   Status make_vocabulary() {
+    HEARTH_RETURN_IF_ERROR(check_added_ids());
     std::vector<std::string_view> tokens = document_.tokens();
     for (const HfAddedToken& token : added_) {
       const auto idx = static_cast<std::size_t>(token.id);
@@ -111,11 +129,6 @@ class Assembler {
           token.special ? TokenKind::kControl : TokenKind::kUserDefined;
     }
     HEARTH_ASSIGN_OR_RETURN(Vocabulary vocabulary, Vocabulary::create(std::move(tables)));
-    for (const HfAddedToken& token : added_) {
-      if (token.content.empty() || vocabulary.find(token.content) == token.id) continue;
-      return make_status(StatusCode::kDataLoss, "'added_tokens' gives \"{}\" a second id, {}",
-                         token.content, token.id);
-    }
     add_well_known_ends(vocabulary, parts_.special, /*mark_normal=*/false);
     parts_.vocabulary = std::make_unique<const Vocabulary>(std::move(vocabulary));
     return {};

@@ -188,6 +188,13 @@ bool PreTokenizer::split(const Piece& piece, RegexScratch& scratch, const Visit&
   return impl_->run(piece, 0, {.scratch = scratch, .visit = visit});
 }
 
+bool PreTokenizer::looks_at_start() const {
+  return std::ranges::any_of(impl_->steps, [](const CompiledStep& compiled) {
+    const auto* prefix = std::get_if<PrefixStep>(&compiled.step);
+    return prefix != nullptr && prefix->only_at_start;
+  });
+}
+
 bool PreTokenizer::drops_space() const {
   return impl_->drops_space;
 }

@@ -35,7 +35,7 @@ struct SplitStep {
 // Puts `prefix` in front of a piece that does not begin with it.
 struct PrefixStep {
   std::string prefix;
-  bool only_at_start = false;  // Only where the whole text begins.
+  bool only_at_start = false;  // Only with the raw text's first character.
 };
 
 // Writes `to` for each `from`; neither is empty.
@@ -101,13 +101,16 @@ class PreTokenizer {
   // A stretch of the text (valid UTF-8) between special tokens, after normalization.
   struct Piece {
     std::string_view text;
-    bool at_start = true;  // Nothing stands before it.
+    bool at_start = true;  // It begins with what the raw text begins with.
   };
 
   // Visits the words of a piece in order; none is empty. Linear in the text's length for the
   // expressions of the table. Where the matcher gives up (its limit on backtracking), the rest of
   // the piece stays whole. False: the visitor wanted no more.
   bool split(const Piece& piece, RegexScratch& scratch, const Visit& visit) const;
+
+  // Whether Piece::at_start matters.
+  bool looks_at_start() const;
 
   // What may be missing from the words together.
   bool drops_space() const;  // White space.

@@ -13,6 +13,7 @@ namespace {
 // What the classes contain, without the brackets around it.
 constexpr std::string_view kWhiteSpace = R"(\t-\r\x{85}\p{Z})";  // PCRE2's \s also takes U+180E.
 constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{N}\p{Pc})";
+constexpr std::string_view kBorderWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";  // \b's.
 constexpr std::string_view kHexDigits = "0-9a-fA-F";
 
 bool is_general_category(std::string_view name) {
@@ -220,8 +221,8 @@ class Translator {
 
   Status word_border(bool at_border) {
     if (in_class_) return refuse("'\\b' in a class").error();
-    out_ += at_border ? fmt::format("(?:(?<=[{0}])(?![{0}])|(?<![{0}])(?=[{0}]))", kWord)
-                      : fmt::format("(?:(?<=[{0}])(?=[{0}])|(?<![{0}])(?![{0}]))", kWord);
+    out_ += at_border ? fmt::format("(?:(?<=[{0}])(?![{0}])|(?<![{0}])(?=[{0}]))", kBorderWord)
+                      : fmt::format("(?:(?<=[{0}])(?=[{0}])|(?<![{0}])(?![{0}]))", kBorderWord);
     at_ += 2;
     return {};
   }

@@ -143,17 +143,19 @@ class Encoding {
   // The stretch [begin, end) of the raw text, between matches.
   void encode_piece(std::size_t begin, std::size_t end, const SpecialMatcher& matcher) {
     const std::string_view raw = std::string_view(joined_.text).substr(begin, end - begin);
-    const bool at_start = begin == 0;
+    bool at_start = begin == 0;
     if (matcher.empty() && parts_.normalizer.is_identity()) {
       encode_words({.text = raw, .at_start = at_start});
       return;
     }
-    const bool with_origins = matcher.has_control() && !joined_.parse.empty();
+    const bool may_parse = matcher.has_control() && !joined_.parse.empty();
+    const bool with_origins = may_parse || (at_start && parts_.pretokenizer.looks_at_start());
     const NormalizedText normalized = parts_.normalizer.apply(raw, regex_scratch_, with_origins);
+    if (with_origins && normalized.origins.front() != 0) at_start = false;
     const std::string_view text = normalized.text;
     // A place in the normalized text is in a stretch that may be parsed if what it came from is.
     const auto parse_end = [&](std::size_t at) -> std::size_t {
-      if (!with_origins) return at;
+      if (!may_parse) return at;
       const std::size_t raw_at = normalized.origins[at];
       const std::size_t raw_end = joined_.parse_end(begin + raw_at) - begin;
       if (raw_end <= raw_at) return at;
