@@ -34,6 +34,7 @@ std::vector<std::unique_ptr<Command>> make_commands() {
   commands.push_back(make_inspect_command());
   commands.push_back(make_tokenize_command());
   commands.push_back(make_template_command());
+  commands.push_back(make_perplexity_command());
   commands.push_back(make_bench_model_command());
   commands.push_back(make_bench_serve_command());
   commands.push_back(make_bench_report_command());

@@ -32,6 +32,7 @@ std::unique_ptr<Command> make_run_command();
 std::unique_ptr<Command> make_inspect_command();
 std::unique_ptr<Command> make_tokenize_command();
 std::unique_ptr<Command> make_template_command();
+std::unique_ptr<Command> make_perplexity_command();
 std::unique_ptr<Command> make_bench_model_command();
 std::unique_ptr<Command> make_bench_serve_command();
 std::unique_ptr<Command> make_bench_report_command();

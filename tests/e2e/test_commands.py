@@ -10,7 +10,7 @@ from hearth_e2e import (BINARY, EXIT_FAILURE, EXIT_USAGE, MODEL, ROOT, HearthTes
 
 MODELS = ROOT / "tests" / "golden" / "models"
 VOCABULARY = ROOT / "tests" / "golden" / "tokenizer" / "small_bpe.gguf"
-COMMANDS = ["serve", "run", "inspect", "tokenize", "template", "bench", "version"]
+COMMANDS = ["serve", "run", "inspect", "tokenize", "template", "perplexity", "bench", "version"]
 
 
 class Help(HearthTest):

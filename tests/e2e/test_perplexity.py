@@ -1,0 +1,30 @@
+"""`hearth perplexity` on the default model."""
+
+import json
+import unittest
+
+from hearth_e2e import EXIT_FAILURE, MODEL, HearthTest
+
+
+class Perplexity(HearthTest):
+    TEXT = "The harbour was built of granite, and two walls keep the northern swell out of it. " * 12
+
+    def test_a_model_is_measured_and_compared_with_itself(self):
+        path = self.write("text.txt", self.TEXT)
+        figures = json.loads(self.succeed("perplexity", MODEL, path, "--context=64", "--chunks=2",
+                                          f"--reference={MODEL}", "--json"))
+        self.assertEqual((figures["chunks"], figures["predictions"]), (2, 2 * 31))
+        self.assertGreater(figures["perplexity"]["value"], 1.0)
+        self.assertLess(figures["perplexity"]["value"], 100.0)
+        self.assertEqual(figures["reference_perplexity"], figures["perplexity"])
+        self.assertEqual(figures["kl_divergence"]["maximum"], 0.0)
+        self.assertEqual(figures["same_top_token"]["value"], 1.0)
+
+    def test_too_short_a_text_is_refused_with_both_lengths(self):
+        path = self.write("text.txt", "Too short.")
+        text = self.refused(EXIT_FAILURE, "perplexity", MODEL, path)
+        self.assertRegex(text, r"the text has \d+ tokens, but at least 1024 are needed")
+
+
+if __name__ == "__main__":
+    unittest.main()
