@@ -39,8 +39,8 @@ class ConfigReader {
   Result<double> positive_number(std::string_view key, double fallback) const;
   Result<bool> flag(std::string_view key, bool fallback) const;
   Result<std::optional<std::string_view>> text(std::string_view key) const;
-  // The values of a tensor of that shape; empty when it is absent. All are to be above 0.
-  Result<std::vector<float>> positive_vector(std::string_view tensor, std::size_t length) const;
+  // The values of the tensor [length] of that name; empty when it is absent. All are to be above 0.
+  Result<std::vector<float>> positive_vector(std::string_view name, std::size_t length) const;
 
  private:
   const ModelFile& file_;

@@ -119,7 +119,7 @@ struct ModelConfig {
 
   std::size_t q_width() const { return heads.num_heads * heads.head_dim; }
   std::size_t kv_width() const { return heads.num_kv_heads * heads.head_dim; }
-  bool uses_rope(LayerRope rope) const;  // In any layer.
+  bool uses_rope(LayerRope kind) const;  // In any layer.
 };
 
 // Reads and cross-checks the configuration. kUnimplemented names an architecture or feature that
