@@ -120,6 +120,8 @@ void bind_experts(const ModelConfig& config, NamedBinder& binder, ExpertMixture&
   const std::size_t hidden = config.hidden_size;
   const std::size_t size = experts.intermediate_size;
   binder.linear("ffn_gate_inp", experts.num_experts, hidden, mixture.router);
+  // Without the router there is no saying that the number of experts is more than a claim.
+  if (!mixture.router.weight) return;
   mixture.experts.resize(experts.num_experts);
   if (binder.has("ffn_up_exps")) {
     bind_stack(binder, "ffn_gate_exps", {size, hidden}, mixture.experts, &FeedForward::gate_proj);

@@ -139,9 +139,9 @@ Status read_experts(const ConfigReader& reader, const Architecture& row, ModelCo
                        reader.full("expert_used_count"), experts.num_used,
                        reader.full("expert_count"), experts.num_experts);
   }
-  HEARTH_ASSIGN_OR_RETURN(
-      experts.intermediate_size,
-      reader.size_or("expert_feed_forward_length", kMaxDimension, config.intermediate_size));
+  HEARTH_ASSIGN_OR_RETURN(const auto size,
+                          reader.optional_size("expert_feed_forward_length", kMaxDimension));
+  experts.intermediate_size = size ? std::size_t{*size} : config.intermediate_size;
   if (row.shared_expert) {
     HEARTH_ASSIGN_OR_RETURN(experts.shared_intermediate_size,
                             reader.size("expert_shared_feed_forward_length", kMaxDimension));

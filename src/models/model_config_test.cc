@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "models/model.h"
+#include "tests/support/allocation_counter.h"
 #include "tests/support/gguf_writer.h"
 
 namespace hearth {
@@ -302,6 +303,18 @@ TEST(Weights, FamiliesWithBiasesNeedAllOfThem) {
   const Status status = load_status(draft);
   EXPECT_EQ(status.code(), StatusCode::kDataLoss);
   EXPECT_THAT(status.message(), HasSubstr("'blk.0.attn_q.bias' [32] is missing"));
+}
+
+TEST(Weights, ExpertsWithoutARouterTakeNoMemory) {
+  Draft draft;
+  draft.keys["llama.block_count"] = 4096u;
+  draft.keys["llama.expert_count"] = 4096u;
+  draft.keys["llama.expert_used_count"] = 1u;
+  test::reset_peak_bytes();
+  const std::size_t before = test::live_bytes();
+  EXPECT_THAT(load_status(draft).message(),
+              HasSubstr("'blk.0.ffn_gate_inp.weight' [4096, 32] is missing"));
+  EXPECT_LT(test::peak_bytes() - before, 64u << 20);
 }
 
 TEST(Weights, PositionsBeyondTheLearnedOnesAreRefused) {
