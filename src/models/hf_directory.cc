@@ -152,8 +152,13 @@ Result<ModelFile> open_hf_directory(const std::filesystem::path& path) {
 
 Result<ModelFile> open_model_file(const std::filesystem::path& path) {
   std::error_code failure;
-  return std::filesystem::is_directory(path, failure) ? open_hf_directory(path)
-                                                      : ModelFile::open(path);
+  if (std::filesystem::is_directory(path, failure)) return open_hf_directory(path);
+  if (path.extension() == ".safetensors") {
+    return error(StatusCode::kInvalidArgument,
+                 "'{}' is a part of a Hugging Face model; name the directory that holds it",
+                 path.string());
+  }
+  return ModelFile::open(path);
 }
 
 }  // namespace hearth

@@ -271,6 +271,13 @@ TEST(HfDirectory, NamesWhatIsMissingOrMalformed) {
   EXPECT_THAT(message(), HasSubstr("holds no config.json"));
 }
 
+TEST(HfDirectory, OneOfItsFilesIsNotTheModel) {
+  EXPECT_THAT(open_model_file(hf("qwen2") / "model.safetensors").error().message(),
+              HasSubstr("name the directory that holds it"));
+  EXPECT_TRUE(open_model_file(hf("qwen2")).has_value());
+  EXPECT_TRUE(open_model_file(gguf("qwen2")).has_value());
+}
+
 TEST(HfDirectory, RefusesWeightsThatAreNotFinite) {
   const HfCase model("llama-tied");
   const auto path = model.path() / "model.safetensors";
