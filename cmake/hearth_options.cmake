@@ -2,7 +2,7 @@
 option(HEARTH_TESTS "Build the tests" ON)
 option(HEARTH_FUZZ "Build the fuzz targets (needs clang)" OFF)
 option(HEARTH_BENCH "Build the micro-benchmarks in bench/" OFF)
-option(HEARTH_HEADER_CHECK "Compile every header of src/ alone" OFF)
+option(HEARTH_HEADER_CHECK "Compile the headers of src/ that no source proves to compile alone" OFF)
 set(HEARTH_SANITIZE "" CACHE STRING "Value of -fsanitize= for the whole build; empty for none")
 
 set(CMAKE_CXX_STANDARD 23)

@@ -249,6 +249,15 @@ def includes(source):
             yield number, match.group(1) == '"', match.group(2)
 
 
+def check_own_header(source):
+    """Which proves that the header compiles alone; the build checks headers without a source."""
+    names = [name for _, is_ours, name in includes(source) if is_ours]
+    all_names = [name for _, _, name in includes(source)]
+    own = re.sub(r"^src/(.*)\.cc$", r"\1.h", source.path)
+    if own in names and all_names[0] != own:
+        yield source.finding(1, "own-header-first", f'the first include is "{own}"')
+
+
 def check_ladder(source):
     for number, is_ours, name in includes(source):
         if not is_ours:
@@ -364,6 +373,7 @@ RULES = [
     check_functions,
     check_header,
     check_names,
+    check_own_header,
     check_ladder,
     check_library_borders,
     check_banned,

@@ -110,6 +110,12 @@ class NameRules(unittest.TestCase):
 
 
 class IncludeRules(unittest.TestCase):
+    def test_own_header_first(self):
+        own, other = '#include "engine/engine.h"\n', "#include <vector>\n"
+        self.assertEqual(rules_broken(own + other), set())
+        self.assertEqual(rules_broken(other), set())
+        self.assertEqual(rules_broken(other + own), {"own-header-first"})
+
     def test_ladder(self):
         self.assertEqual(rules_broken('#include "base/status.h"\n'), set())
         self.assertEqual(rules_broken('#include "engine/request.h"\n'), set())
