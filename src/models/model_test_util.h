@@ -112,6 +112,7 @@ class ModelHarness {
     std::iota(logit_rows.begin(), logit_rows.end(), 0);
     const ConstMatrixView logits = model_->forward({tokens, positions, rows, logit_rows}, kv_);
     std::vector<std::vector<float>> result;
+    result.reserve(logits.rows);
     for (std::size_t i = 0; i < logits.rows; ++i) {
       result.emplace_back(logits.row(i), logits.row(i) + logits.cols);
     }
