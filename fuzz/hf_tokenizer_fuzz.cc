@@ -42,10 +42,11 @@ void check(const Tokenizer& tokenizer, std::string_view text) {
 // The file, and behind its last closing brace the text.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* bytes, std::size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(bytes), size);
-  const std::size_t file_size = std::min(input.rfind('}'), size - 1) + 1;
   if (size == 0) return 0;
-  const auto made =
-      hearth::make_hf_tokenizer({.tokenizer_json = std::string(input.substr(0, file_size))});
+  const std::size_t file_size = std::min(input.rfind('}'), size - 1) + 1;
+  hearth::HfTokenizerFiles files;
+  files.tokenizer_json = input.substr(0, file_size);
+  const auto made = hearth::make_hf_tokenizer(files);
   if (!made.has_value()) return 0;
   check(*made->tokenizer, input.substr(file_size));
   check(*made->tokenizer, "It's 123  \xC3\xA9\xE4\xBD\xA0 <s> [MASK]");

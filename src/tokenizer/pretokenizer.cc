@@ -204,6 +204,7 @@ bool PreTokenizer::drops_text() const {
 
 std::vector<PreTokenizerStep> PreTokenizerScheme::steps() const {
   std::vector<PreTokenizerStep> steps;
+  steps.reserve(patterns.size());
   for (const std::string_view pattern : patterns)
     steps.emplace_back(SplitStep{.pattern = std::string(pattern)});
   return steps;
