@@ -4,7 +4,7 @@
 
 help:  ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
-	@echo "Variables of run: PORT (8080), HOST (127.0.0.1), MODEL (path of a GGUF file)."
+	@echo "Variables of run: PORT (8080), HOST (127.0.0.1), MODEL (file, directory or name in the registry)."
 	@echo "Variables of fuzz: PARSER (all), SECONDS (60, each)."
 
 setup:  ## Install missing packages (Debian 12)

@@ -14,9 +14,10 @@ ready_timeout_seconds=120
 model=${MODEL:-}
 if [ -z "$model" ]; then
   model=$(python3 "$root/tools/fetch_model.py" | tail -n 1)
-elif [ ! -e "$model" ]; then
-  echo "run: the model '$model' does not exist" >&2
-  exit 1
+  # Also in the user's registry, for `hearth list` and `hearth run`; serving does not depend on it.
+  if ! build/release/hearth show SmolLM2-135M-Instruct:Q4_1 > /dev/null 2>&1; then
+    build/release/hearth import "$model" || true
+  fi
 fi
 
 # An address to connect to, where the one to listen on means "all".

@@ -6,32 +6,16 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <bit>
 #include <cerrno>
 #include <limits>
+#include <random>
 #include <system_error>
 #include <utility>
 
 namespace hearth {
 
 namespace {
-
-// Closes the descriptor at the end of the scope.
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 Status read_error(const std::filesystem::path& path, int error_number) {
   const bool missing = error_number == ENOENT || error_number == ENOTDIR;
@@ -56,38 +40,47 @@ Result<OpenedFile> open_regular_file(const std::filesystem::path& path) {
   return OpenedFile{std::move(descriptor), static_cast<std::uint64_t>(info.st_size)};
 }
 
+Status write_and_sync(const std::filesystem::path& path, std::string_view content) {
+  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+  if (!file.valid()) return write_error(errno);
+  HEARTH_RETURN_IF_ERROR(write_all(file.get(), content));
+  if (::fsync(file.get()) != 0) return write_error(errno);
+  return {};
+}
+
+}  // namespace
+
+Status write_error(int error_number) {
+  const bool full = error_number == ENOSPC || error_number == EDQUOT;
+  return make_status(full ? StatusCode::kResourceExhausted : StatusCode::kUnavailable, "{}",
+                     system_error_text(error_number));
+}
+
+std::string unique_name() {
+  std::random_device random;
+  return fmt::format("{:08x}{:08x}", random(), random());
+}
+
 Status write_all(int fd, std::string_view content) {
   while (!content.empty()) {
     const ssize_t written = ::write(fd, content.data(), content.size());
     if (written < 0) {
       if (errno == EINTR) continue;
-      return make_status(StatusCode::kUnavailable, "{}", system_error_text(errno));
+      return write_error(errno);
     }
     content.remove_prefix(static_cast<std::size_t>(written));
   }
   return {};
 }
 
-Status write_and_sync(const std::filesystem::path& path, std::string_view content) {
-  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-  if (file.get() < 0) return make_status(StatusCode::kUnavailable, "{}", system_error_text(errno));
-  HEARTH_RETURN_IF_ERROR(write_all(file.get(), content));
-  if (::fsync(file.get()) != 0) {
-    return make_status(StatusCode::kUnavailable, "{}", system_error_text(errno));
-  }
-  return {};
-}
-
-// The rename itself must survive a crash, so the directory is synced too.
 Status sync_directory(const std::filesystem::path& directory) {
   const Descriptor handle(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (handle.get() < 0 || ::fsync(handle.get()) != 0) {
-    return make_status(StatusCode::kUnavailable, "{}", system_error_text(errno));
+  if (!handle.valid() || ::fsync(handle.get()) != 0) {
+    return write_error(errno).with_context(
+        fmt::format("cannot sync directory '{}'", directory.string()));
   }
   return {};
 }
-
-}  // namespace
 
 Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
   HEARTH_ASSIGN_OR_RETURN(const OpenedFile opened, open_regular_file(path));
@@ -189,20 +182,17 @@ Result<std::string> read_text_file(const std::filesystem::path& path, std::uint6
 }
 
 Status write_file_atomically(const std::filesystem::path& path, std::string_view content) {
-  static std::atomic<std::uint64_t> counter = 0;
-  const std::filesystem::path temporary =
-      fmt::format("{}.{}.{}.tmp", path.string(), ::getpid(), counter.fetch_add(1));
+  const std::filesystem::path temporary = fmt::format("{}.{}.tmp", path.string(), unique_name());
   Status status = write_and_sync(temporary, content);
   if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0) {
-    status = make_status(StatusCode::kUnavailable, "{}", system_error_text(errno));
+    status = write_error(errno);
   }
   if (!status.ok()) {
     ::unlink(temporary.c_str());
     return status.with_context(fmt::format("cannot write '{}'", path.string()));
   }
   const std::filesystem::path parent = path.parent_path();
-  return sync_directory(parent.empty() ? "." : parent)
-      .with_context(fmt::format("cannot sync the directory of '{}'", path.string()));
+  return sync_directory(parent.empty() ? "." : parent);
 }
 
 }  // namespace hearth

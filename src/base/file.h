@@ -10,6 +10,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/descriptor.h"
 #include "base/status.h"
 
 namespace hearth {
@@ -79,6 +80,20 @@ Result<std::uint64_t> checked_mul(std::uint64_t a, std::uint64_t b, std::string_
 
 // The whole file as text; kOutOfRange when it is larger than `max_bytes`.
 Result<std::string> read_text_file(const std::filesystem::path& path, std::uint64_t max_bytes);
+
+// errno of a failed write as a status: kResourceExhausted when the disk or the quota is full, else
+// kUnavailable.
+Status write_error(int error_number);
+
+// 16 hexadecimal digits that no other process picks, for names of temporary files. Process ids are
+// no such name: containers that share a volume have the same ones.
+std::string unique_name();
+
+// Writes everything at the descriptor's position.
+Status write_all(int fd, std::string_view content);
+
+// Makes names that were created, renamed or removed in `directory` survive a power failure.
+Status sync_directory(const std::filesystem::path& directory);
 
 // Writes a temporary file beside `path`, syncs it and renames it over `path`: after a crash either
 // the old or the new content is there, never a mixture.

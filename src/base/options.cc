@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 #include <unistd.h>
+#include <cstdlib>
 
 #include <algorithm>
 #include <cctype>
@@ -124,6 +125,12 @@ Environment read_environment() {
     variables.emplace(text.substr(0, equals), text.substr(equals + 1));
   }
   return variables;
+}
+
+std::string process_variable(const char* name) {
+  // Nothing in this program changes the environment.
+  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe)
+  return value == nullptr ? "" : value;
 }
 
 DeclaredOption* OptionSet::Impl::find(std::string_view name) {

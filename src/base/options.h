@@ -47,6 +47,8 @@ namespace hearth {
 // The HEARTH_* variables of a process, name to value.
 using Environment = std::map<std::string, std::string>;
 Environment read_environment();
+// A variable that is not ours, such as HOME; empty when it is not set.
+std::string process_variable(const char* name);
 
 template <typename T>
 struct Bounds {

@@ -46,6 +46,7 @@ class BenchModelCommand final : public Command {
                 {.min = 1, .max = 65536});
     add_kv_cache_dtype(options, bench_.kv_cache_dtype);
     options.section("Machine");
+    add_models_dir(options, models_dir_);
     options.add(num_threads_,
                 {.name = "threads", .help = "Threads that compute. 0: one per usable CPU."},
                 {.min = 0, .max = 1024});
@@ -78,14 +79,14 @@ class BenchModelCommand final : public Command {
 
  private:
   Result<ModelBenchReport> measure() const {
-    HEARTH_ASSIGN_OR_RETURN(const auto path, resolve_model_path(model_));
-    HEARTH_ASSIGN_OR_RETURN(const ModelFile file, open_model_file(path));
+    HEARTH_ASSIGN_OR_RETURN(const ModelLocation location, resolve_model(model_, models_dir_));
+    HEARTH_ASSIGN_OR_RETURN(const ModelFile file, open_model_file(location.path));
     HEARTH_ASSIGN_OR_RETURN(const auto device,
                             make_cpu_device({.num_threads = num_threads_, .kernels = kernels_}));
     HEARTH_ASSIGN_OR_RETURN(const auto model, Model::load(file, *device));
     const StepWorkCounter work(file, model->config(), bench_.kv_cache_dtype);
     HEARTH_ASSIGN_OR_RETURN(ModelBench bench, ModelBench::create(*model, work, bench_));
-    return ModelBenchReport{.model = path.filename().string(),
+    return ModelBenchReport{.model = location.path.filename().string(),
                             .file_bytes = file.file_bytes(),
                             .num_parameters = model->num_parameters(),
                             .device = std::string(device->description()),
@@ -96,6 +97,7 @@ class BenchModelCommand final : public Command {
   }
 
   std::string model_;
+  std::filesystem::path models_dir_;
   ModelBenchOptions bench_;
   std::size_t num_threads_ = 0;
   std::string kernels_ = "auto";

@@ -31,6 +31,15 @@ std::vector<std::unique_ptr<Command>> make_commands() {
   std::vector<std::unique_ptr<Command>> commands;
   commands.push_back(make_serve_command());
   commands.push_back(make_run_command());
+  commands.push_back(make_pull_command());
+  commands.push_back(make_list_command());
+  commands.push_back(make_show_command());
+  commands.push_back(make_alias_command());
+  commands.push_back(make_rm_command());
+  commands.push_back(make_verify_command());
+  commands.push_back(make_gc_command());
+  commands.push_back(make_import_command());
+  commands.push_back(make_export_command());
   commands.push_back(make_inspect_command());
   commands.push_back(make_tokenize_command());
   commands.push_back(make_template_command());

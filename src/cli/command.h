@@ -29,6 +29,15 @@ class Command {
 
 std::unique_ptr<Command> make_serve_command();
 std::unique_ptr<Command> make_run_command();
+std::unique_ptr<Command> make_pull_command();
+std::unique_ptr<Command> make_list_command();
+std::unique_ptr<Command> make_show_command();
+std::unique_ptr<Command> make_alias_command();
+std::unique_ptr<Command> make_rm_command();
+std::unique_ptr<Command> make_verify_command();
+std::unique_ptr<Command> make_gc_command();
+std::unique_ptr<Command> make_import_command();
+std::unique_ptr<Command> make_export_command();
 std::unique_ptr<Command> make_inspect_command();
 std::unique_ptr<Command> make_tokenize_command();
 std::unique_ptr<Command> make_template_command();

@@ -25,11 +25,12 @@ class InspectCommand final : public Command {
                 {.name = "concurrency", .help = "Sequences of that length at the same time."},
                 {.min = 1, .max = 4096});
     add_kv_cache_dtype(options, report_.kv_cache_dtype);
+    add_models_dir(options, models_dir_);
     options.add(json_, {.name = "json", .help = "Print JSON."});
   }
 
   Status run() override {
-    HEARTH_ASSIGN_OR_RETURN(const ModelFile file, open_model(model_));
+    HEARTH_ASSIGN_OR_RETURN(const ModelFile file, open_model(model_, models_dir_));
     const ModelReport report = make_report(file, report_);
     return print(json_ ? json::dump(report_json(report), {.indent = 2}) + "\n"
                        : report_text(report));
@@ -37,6 +38,7 @@ class InspectCommand final : public Command {
 
  private:
   std::string model_;
+  std::filesystem::path models_dir_;
   ReportOptions report_;
   bool json_ = false;
 };

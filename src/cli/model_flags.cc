@@ -16,6 +16,7 @@ void add_kv_cache_dtype(OptionSet& options, DType& target) {
 
 void ModelFlags::declare(OptionSet& options) {
   options.section("Model");
+  add_models_dir(options, models_dir_);
   options.add(options_.chat_template_file,
               {.name = "chat-template",
                .help = "Jinja file to use instead of the chat template inside the model file."});
@@ -96,7 +97,9 @@ void ModelFlags::declare_concurrency(OptionSet& options) {
 Result<ServedModelOptions> ModelFlags::resolve(const std::string& model) const {
   ServedModelOptions options = options_;
   options.engine.kv_cache_bytes = kv_cache_bytes_.bytes;
-  HEARTH_ASSIGN_OR_RETURN(options.path, resolve_model_path(model));
+  HEARTH_ASSIGN_OR_RETURN(ModelLocation location, resolve_model(model, models_dir_));
+  options.path = std::move(location.path);
+  options.served_name = std::move(location.name);
   return options;
 }
 

@@ -19,10 +19,12 @@ class ModelFlags {
   // What runs at the same time and what waits: for servers.
   void declare_concurrency(OptionSet& options);
 
-  // `model` is a file, or a directory with one model.
+  // `model` is a file, a directory with one model, or a name in the registry, under which it is
+  // then served.
   Result<ServedModelOptions> resolve(const std::string& model) const;
 
  private:
+  std::filesystem::path models_dir_;
   ServedModelOptions options_;
   ByteSize kv_cache_bytes_;
 };

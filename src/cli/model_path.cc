@@ -5,22 +5,13 @@
 #include <algorithm>
 #include <vector>
 
+#include "hub/selection.h"
 #include "models/hf_directory.h"
 
 namespace hearth {
 namespace {
 
 constexpr std::string_view kConfigName = "config.json";
-
-// "name-00002-of-00005.gguf" is found through its first part.
-bool is_later_part(std::string_view file_name) {
-  constexpr std::string_view kForm = "-00000-of-00000.gguf";  // A digit for each 0.
-  if (file_name.size() < kForm.size()) return false;
-  const std::string_view end = file_name.substr(file_name.size() - kForm.size());
-  const bool is_part = std::ranges::equal(
-      end, kForm, [](char c, char form) { return form == '0' ? c >= '0' && c <= '9' : c == form; });
-  return is_part && !end.starts_with("-00001-");
-}
 
 // What a directory may mean.
 struct Candidates {
@@ -35,7 +26,7 @@ Result<Candidates> list_candidates(const std::filesystem::path& directory) {
   for (std::filesystem::directory_iterator entry(directory, failure), end; !failure && entry != end;
        entry.increment(failure)) {
     const std::string name = entry->path().filename().string();
-    if (name.ends_with(".gguf") && !is_later_part(name)) found.gguf_names.push_back(name);
+    if (name.ends_with(".gguf") && !hub::is_later_part(name)) found.gguf_names.push_back(name);
     found.has_config |= name == kConfigName;
     found.has_safetensors |= name.ends_with(".safetensors");
   }
@@ -71,26 +62,70 @@ Result<std::filesystem::path> resolve_directory(const std::filesystem::path& giv
   return given / found.gguf_names.front();
 }
 
+Result<ModelLocation> find_in_registry(const std::string& given,
+                                       const std::filesystem::path& models_dir) {
+  const auto name = hub::ModelName::parse(given);
+  if (!name.has_value()) return error(StatusCode::kNotFound, "model '{}' does not exist", given);
+  HEARTH_ASSIGN_OR_RETURN(const hub::ModelStore registry, model_registry(models_dir));
+  const auto model = registry.find(*name);
+  if (!model.has_value() && model.error().code() == StatusCode::kNotFound) {
+    const std::string advice =
+        name->organization.empty() ? "" : fmt::format("; get it with: hearth pull {}", given);
+    return error(StatusCode::kNotFound, "model '{}' is neither a file nor in the registry '{}'{}",
+                 given, registry.root().string(), advice);
+  }
+  if (!model.has_value()) return std::unexpected(model.error());
+  HEARTH_ASSIGN_OR_RETURN(const std::filesystem::path path, registry.resolve(*model));
+  return ModelLocation{.path = path, .name = given};
+}
+
 }  // namespace
 
-Result<std::filesystem::path> resolve_model_path(const std::string& given) {
+void add_models_dir(OptionSet& options, std::filesystem::path& target) {
+  options.add(target, {.name = "models-dir",
+                       .help = "Directory of the model registry. Empty: hearth/models below "
+                               "XDG_DATA_HOME, which is ~/.local/share unless it is set.",
+                       .placeholder = "PATH"});
+}
+
+Result<hub::ModelStore> model_registry(const std::filesystem::path& models_dir) {
+  if (!models_dir.empty()) return hub::ModelStore(models_dir);
+  // The specification says that a relative path counts as none
+  // (https://specifications.freedesktop.org/basedir-spec/latest/).
+  std::filesystem::path data = process_variable("XDG_DATA_HOME");
+  if (!data.is_absolute()) {
+    const std::filesystem::path home = process_variable("HOME");
+    if (!home.is_absolute()) {
+      return error(StatusCode::kInvalidArgument,
+                   "no place for the model registry: set --models-dir, HEARTH_MODELS_DIR or HOME");
+    }
+    data = home / ".local" / "share";
+  }
+  return hub::ModelStore(data / "hearth" / "models");
+}
+
+Result<ModelLocation> resolve_model(const std::string& given,
+                                    const std::filesystem::path& models_dir) {
   const std::filesystem::path path = given;
   std::error_code failure;
   const auto status = std::filesystem::status(path, failure);
-  if (!std::filesystem::exists(status)) {
-    return error(StatusCode::kNotFound, "model '{}' does not exist", given);
+  if (!std::filesystem::exists(status)) return find_in_registry(given, models_dir);
+  if (!std::filesystem::is_directory(status)) {
+    const bool means_directory = path.filename() == kConfigName;
+    return ModelLocation{.path = means_directory ? named(path.parent_path() / ".") : path,
+                         .name = {}};
   }
-  if (std::filesystem::is_directory(status)) return resolve_directory(path);
-  return path.filename() == kConfigName ? named(path.parent_path() / ".") : path;
+  HEARTH_ASSIGN_OR_RETURN(std::filesystem::path found, resolve_directory(path));
+  return ModelLocation{.path = std::move(found), .name = {}};
 }
 
-Result<ModelFile> open_model(const std::string& given) {
-  HEARTH_ASSIGN_OR_RETURN(const std::filesystem::path path, resolve_model_path(given));
-  Result<ModelFile> file = open_model_file(path);
-  const std::string name = path.filename().string();
+Result<ModelFile> open_model(const std::string& given, const std::filesystem::path& models_dir) {
+  HEARTH_ASSIGN_OR_RETURN(const ModelLocation location, resolve_model(given, models_dir));
+  Result<ModelFile> file = open_model_file(location.path);
+  const std::string name = location.path.filename().string();
   // Most reader errors speak of a field alone.
   if (!file.has_value() && file.error().message().find(name) == std::string::npos) {
-    return std::unexpected(file.error().with_context(fmt::format("'{}'", path.string())));
+    return std::unexpected(file.error().with_context(fmt::format("'{}'", location.path.string())));
   }
   return file;
 }

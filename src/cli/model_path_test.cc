@@ -15,8 +15,8 @@ class ModelPath : public testing::Test {
   void add(const std::string& name) const { std::ofstream(folder_ / name) << "x"; }
 
   std::string resolved() const {
-    const auto path = resolve_model_path(folder_.string());
-    return path.has_value() ? path->filename().string() : path.error().message();
+    const auto path = resolve_model(folder_.string(), folder_ / "registry");
+    return path.has_value() ? path->path.filename().string() : path.error().message();
   }
 
   const test::TempDirectory directory_;
@@ -26,8 +26,8 @@ class ModelPath : public testing::Test {
 TEST_F(ModelPath, AFileStandsForItselfWhateverItsName) {
   add("model.bin");
   const std::string given = (folder_ / "model.bin").string();
-  EXPECT_EQ(*resolve_model_path(given), given);
-  EXPECT_EQ(resolve_model_path((folder_ / "none.gguf").string()).error().code(),
+  EXPECT_EQ(resolve_model(given, folder_)->path, given);
+  EXPECT_EQ(resolve_model((folder_ / "none.gguf").string(), folder_).error().code(),
             StatusCode::kNotFound);
 }
 
@@ -46,8 +46,8 @@ TEST_F(ModelPath, ADirectoryWithAConfigurationStandsForItself) {
   EXPECT_EQ(resolved(), name);
   add("model.safetensors");
   EXPECT_EQ(resolved(), name);
-  EXPECT_EQ(resolve_model_path(folder_.string() + "/")->filename(), name);
-  EXPECT_EQ(resolve_model_path((folder_ / "config.json").string())->filename(), name);
+  EXPECT_EQ(resolve_model(folder_.string() + "/", {})->path.filename(), name);
+  EXPECT_EQ(resolve_model((folder_ / "config.json").string(), {})->path.filename(), name);
   add("a.gguf");
   EXPECT_THAT(resolved(), testing::HasSubstr("name one of them: a.gguf, config.json"));
 }

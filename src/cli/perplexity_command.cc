@@ -75,8 +75,10 @@ struct LoadedModel {
 };
 
 // On the heap, so that what is borrowed stays where it is.
-Result<std::unique_ptr<LoadedModel>> load_model(const std::string& given, Device& device) {
-  HEARTH_ASSIGN_OR_RETURN(ModelFile file, open_model(given));
+Result<std::unique_ptr<LoadedModel>> load_model(const std::string& given,
+                                                const std::filesystem::path& models_dir,
+                                                Device& device) {
+  HEARTH_ASSIGN_OR_RETURN(ModelFile file, open_model(given, models_dir));
   auto loaded = std::make_unique<LoadedModel>(LoadedModel{std::move(file), nullptr, nullptr});
   HEARTH_ASSIGN_OR_RETURN(loaded->tokenizer, Tokenizer::load(loaded->file));
   HEARTH_ASSIGN_OR_RETURN(loaded->model, Model::load(loaded->file, device));
@@ -105,6 +107,7 @@ class PerplexityCommand final : public Command {
     options.add(options_.max_chunks,
                 {.name = "chunks", .help = "Read only so many chunks. 0: the whole text."},
                 {.min = 0, .max = kMaxTextBytes});
+    add_models_dir(options, models_dir_);
     add_kv_cache_dtype(options, options_.kv_cache_dtype);
     options.add(num_threads_,
                 {.name = "threads", .help = "Threads that compute. 0: one per usable CPU."},
@@ -121,10 +124,10 @@ class PerplexityCommand final : public Command {
     HEARTH_ASSIGN_OR_RETURN(const std::string text, read_text_file(text_, kMaxTextBytes));
     HEARTH_ASSIGN_OR_RETURN(const auto device,
                             make_cpu_device({.num_threads = num_threads_, .kernels = kernels_}));
-    HEARTH_ASSIGN_OR_RETURN(const auto loaded, load_model(model_, *device));
+    HEARTH_ASSIGN_OR_RETURN(const auto loaded, load_model(model_, models_dir_, *device));
     std::unique_ptr<LoadedModel> reference;
     if (!reference_.empty()) {
-      HEARTH_ASSIGN_OR_RETURN(reference, load_model(reference_, *device));
+      HEARTH_ASSIGN_OR_RETURN(reference, load_model(reference_, models_dir_, *device));
     }
     const Tokenizer& tokenizer = *loaded->tokenizer;
     const auto tokens = tokenizer.encode(text, /*add_special=*/true, SpecialText::kPlain);
@@ -148,6 +151,7 @@ class PerplexityCommand final : public Command {
   std::string model_;
   std::string text_;
   std::string reference_;
+  std::filesystem::path models_dir_;
   PerplexityOptions options_;
   std::size_t num_threads_ = 0;
   std::string kernels_ = "auto";

@@ -47,12 +47,14 @@ class ServeCommand final : public Command {
 
   void declare(OptionSet& options) override {
     options.add_positional(positional_model_,
-                           {.name = "model", .help = kModelHelp, .required = false});
-    options.add(model_, {.name = "model", .help = kModelHelp, .placeholder = "PATH"});
-    options.add(served_name_,
-                {.name = "served-model-name",
-                 .help = "What requests call the model. Empty: the file's name without .gguf.",
-                 .placeholder = "NAME"});
+                           {.name = "model", .help = "The same as --model.", .required = false});
+    options.add(model_, {.name = "model", .help = kModelHelp, .placeholder = "MODEL"});
+    options.add(
+        served_name_,
+        {.name = "served-model-name",
+         .help = "What requests call the model. Empty: its name in the registry, or the file's "
+                 "name without .gguf.",
+         .placeholder = "NAME"});
     options.add(log_level_,
                 {.name = "log-level", .help = "Least important lines on standard error."},
                 {"debug", "info", "warning", "error", "off"});
@@ -80,7 +82,7 @@ class ServeCommand final : public Command {
     HEARTH_ASSIGN_OR_RETURN(const log::Level level, log::parse_level(log_level_));
     log::set_level(level);
     HEARTH_ASSIGN_OR_RETURN(ServedModelOptions options, model_flags_.resolve(model_));
-    options.served_name = served_name_;
+    if (!served_name_.empty()) options.served_name = served_name_;
     server_.http.max_body_bytes = max_body_.bytes;
 
     Metrics metrics;

@@ -19,6 +19,8 @@ constexpr std::size_t kMaxTemplateBytes = std::size_t{4} << 20;
 bool is_model(const std::string& path) {
   std::error_code failure;
   if (std::filesystem::is_directory(path, failure)) return true;
+  // What is no file may be a name in the registry.
+  if (!std::filesystem::exists(path, failure)) return hub::ModelName::parse(path).has_value();
   std::array<char, 4> magic{};
   std::ifstream(path, std::ios::binary).read(magic.data(), magic.size());
   return std::string_view(magic.data(), magic.size()) == "GGUF";
@@ -29,12 +31,13 @@ struct TemplateSource {
   std::unique_ptr<Tokenizer> tokenizer;  // nullptr for a plain template file.
 };
 
-Result<TemplateSource> read_template(const std::string& path) {
+Result<TemplateSource> read_template(const std::string& path,
+                                     const std::filesystem::path& models_dir) {
   if (!is_model(path)) {
     HEARTH_ASSIGN_OR_RETURN(std::string text, read_text_file(path, kMaxTemplateBytes));
     return TemplateSource{.text = std::move(text), .tokenizer = nullptr};
   }
-  HEARTH_ASSIGN_OR_RETURN(const ModelFile file, open_model(path));
+  HEARTH_ASSIGN_OR_RETURN(const ModelFile file, open_model(path, models_dir));
   HEARTH_ASSIGN_OR_RETURN(const auto text, file.find_text("tokenizer.chat_template"));
   if (!text.has_value()) {
     return error(StatusCode::kNotFound, "model '{}' has no chat template", path);
@@ -59,10 +62,11 @@ class TemplateCommand final : public Command {
                            "what else the template reads; '-' or nothing reads standard input. "
                            "bos_token and eos_token come from the model unless they are given.",
                    .required = false});
+    add_models_dir(options, models_dir_);
   }
 
   Status run() override {
-    HEARTH_ASSIGN_OR_RETURN(const TemplateSource source, read_template(template_));
+    HEARTH_ASSIGN_OR_RETURN(const TemplateSource source, read_template(template_, models_dir_));
     HEARTH_ASSIGN_OR_RETURN(const ChatTemplate chat_template, ChatTemplate::compile(source.text));
     HEARTH_ASSIGN_OR_RETURN(const std::string text,
                             context_ == "-" ? read_stdin(kMaxContextBytes)
@@ -82,6 +86,7 @@ class TemplateCommand final : public Command {
 
  private:
   std::string template_;
+  std::filesystem::path models_dir_;
   std::string context_ = "-";
 };
 

@@ -66,14 +66,19 @@ std::string token_table(const Tokenizer& tokenizer, std::span<const TokenId> ids
 }
 
 // A GGUF file's own, or a Hugging Face tokenizer.json.
-Result<std::unique_ptr<Tokenizer>> load_tokenizer(const std::string& given) {
-  const std::filesystem::path path(given);
+Result<std::unique_ptr<Tokenizer>> load_tokenizer(const std::string& given,
+                                                  const std::filesystem::path& models_dir) {
+  std::filesystem::path path(given);
   std::error_code failure;
+  if (path.extension() != ".json" && !std::filesystem::exists(path, failure)) {
+    HEARTH_ASSIGN_OR_RETURN(ModelLocation location, resolve_model(given, models_dir));
+    path = std::move(location.path);
+  }
   if (path.extension() == ".json" || std::filesystem::exists(path / "tokenizer.json", failure)) {
     HEARTH_ASSIGN_OR_RETURN(HfTokenizer loaded, load_hf_tokenizer(path));
     return std::move(loaded.tokenizer);
   }
-  HEARTH_ASSIGN_OR_RETURN(const ModelFile file, open_model(given));
+  HEARTH_ASSIGN_OR_RETURN(const ModelFile file, open_model(path.string(), models_dir));
   return Tokenizer::load(file);
 }
 
@@ -87,12 +92,14 @@ class TokenizeCommand final : public Command {
   void declare(OptionSet& options) override {
     options.add_positional(model_, {.name = "model",
                                     .help = "GGUF file (a vocabulary alone is enough), "
-                                            "tokenizer.json, or a directory that holds one of "
-                                            "them."});
+                                            "tokenizer.json, a directory that holds one of "
+                                            "them, or the name of a model in the registry "
+                                            "(hearth list)."});
     options.add_positional(text_, {.name = "text",
                                    .help = "The text, or the ids with --detokenize; '-' or "
                                            "nothing reads standard input to its end.",
                                    .required = false});
+    add_models_dir(options, models_dir_);
     options.add(json_, {.name = "json",
                         .help = "Print a JSON list of ids, or a JSON string with --detokenize."});
     options.add(special_, {.name = "special",
@@ -109,7 +116,7 @@ class TokenizeCommand final : public Command {
   }
 
   Status run() override {
-    HEARTH_ASSIGN_OR_RETURN(const auto tokenizer, load_tokenizer(model_));
+    HEARTH_ASSIGN_OR_RETURN(const auto tokenizer, load_tokenizer(model_, models_dir_));
     if (text_ == "-") {
       HEARTH_ASSIGN_OR_RETURN(text_, read_stdin(kMaxInputBytes));
     }
@@ -169,6 +176,7 @@ class TokenizeCommand final : public Command {
   }
 
   std::string model_;
+  std::filesystem::path models_dir_;
   std::string text_ = "-";
   bool json_ = false;
   bool lines_ = false;

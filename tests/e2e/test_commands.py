@@ -10,7 +10,8 @@ from hearth_e2e import (BINARY, EXIT_FAILURE, EXIT_USAGE, MODEL, ROOT, HearthTes
 
 MODELS = ROOT / "tests" / "golden" / "models"
 VOCABULARY = ROOT / "tests" / "golden" / "tokenizer" / "small_bpe.gguf"
-COMMANDS = ["serve", "run", "inspect", "tokenize", "template", "perplexity", "bench", "version"]
+COMMANDS = ["serve", "run", "pull", "list", "show", "alias", "rm", "verify", "gc", "import", "export",
+            "inspect", "tokenize", "template", "perplexity", "bench", "version"]
 
 
 class Help(HearthTest):
@@ -106,7 +107,7 @@ class BadModels(HearthTest):
 
     def test_a_directory_with_none_or_several_models_is_refused_with_the_candidates(self):
         for text in self.refuse(self.folder):
-            self.assertIn("no .gguf file", text)
+            self.assertIn("neither a .gguf file", text)
         os.symlink(MODEL, self.folder / "one.gguf")
         os.symlink(MODEL, self.folder / "two.gguf")
         for text in self.refuse(self.folder):
