@@ -241,6 +241,7 @@ Result<TensorView> to_tensor_view(const SafetensorsTensor& tensor) {
   const auto* usable = std::ranges::find(kUsableTypes, tensor.type, &UsableType::name);
   if (usable == kUsableTypes.end()) {
     std::vector<std::string_view> names;
+    names.reserve(kUsableTypes.size());
     for (const UsableType& type : kUsableTypes)
       names.push_back(type.name);
     return error(StatusCode::kUnimplemented,

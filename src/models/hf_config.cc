@@ -44,22 +44,22 @@ Status check_activation(const HfObject& config, const HfFamily& family) {
                      *activation, family.class_name, fmt::join(family.activations, "', '"));
 }
 
-Status translate_key(const HfObject& config, const HfKey& key, std::string metadata_key,
+Status translate_key(const HfObject& config, const HfKey& key, std::string_view metadata_key,
                      MetadataWriter& out) {
   switch (key.kind) {
     case HfKeyKind::kSize: {
       HEARTH_ASSIGN_OR_RETURN(const auto value, config.size(key.name));
-      out.add_size(std::move(metadata_key), *value);
+      out.add_size(metadata_key, *value);
       return {};
     }
     case HfKeyKind::kNumber: {
       HEARTH_ASSIGN_OR_RETURN(const auto value, config.number(key.name));
-      out.add(std::move(metadata_key), *value);
+      out.add(metadata_key, *value);
       return {};
     }
     case HfKeyKind::kFlag: {
       HEARTH_ASSIGN_OR_RETURN(const auto value, config.flag(key.name));
-      out.add(std::move(metadata_key), *value);
+      out.add(metadata_key, *value);
       return {};
     }
   }
@@ -337,7 +337,7 @@ Status translate_sampling(const HfObject& generation, MetadataWriter& out) {
       return make_status(StatusCode::kDataLoss, "{}: '{}' is {}; it must be {} to {}",
                          generation.file(), key.name, *value, key.min, key.max);
     }
-    out.add(std::string(key.metadata_key), *value);
+    out.add(key.metadata_key, *value);
   }
   return {};
 }
@@ -432,16 +432,16 @@ std::string_view MetadataWriter::keep(std::string_view text) {
   return content_.texts.emplace_back(text);
 }
 
-void MetadataWriter::add(std::string key, MetadataValue value) {
+void MetadataWriter::add(std::string_view key, MetadataValue value) {
   content_.metadata.push_back({keep(key), std::move(value)});
 }
 
-void MetadataWriter::add_text(std::string key, std::string_view value) {
-  add(std::move(key), keep(value));
+void MetadataWriter::add_text(std::string_view key, std::string_view value) {
+  add(key, keep(value));
 }
 
-void MetadataWriter::add_size(std::string key, std::uint64_t value) {
-  add(std::move(key), static_cast<std::int64_t>(value));
+void MetadataWriter::add_size(std::string_view key, std::uint64_t value) {
+  add(key, static_cast<std::int64_t>(value));
 }
 
 Result<const HfFamily*> hf_family_of(const HfObject& config) {
@@ -495,7 +495,7 @@ Status translate_hf_generation(const HfObject& config, const HfObject& generatio
                                MetadataWriter& out) {
   const HfObject& source = generation.has("eos_token_id") ? generation : config;
   HEARTH_ASSIGN_OR_RETURN(auto ids, source.ids("eos_token_id"));
-  if (!ids.empty()) out.add(std::string(ModelFile::kEndOfGenerationKey), std::move(ids));
+  if (!ids.empty()) out.add(ModelFile::kEndOfGenerationKey, std::move(ids));
   return translate_sampling(generation, out);
 }
 

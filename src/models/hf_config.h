@@ -55,9 +55,9 @@ class MetadataWriter {
  public:
   explicit MetadataWriter(ModelFileContent& content) : content_(content) {}
 
-  void add(std::string key, MetadataValue value);
-  void add_text(std::string key, std::string_view value);
-  void add_size(std::string key, std::uint64_t value);
+  void add(std::string_view key, MetadataValue value);
+  void add_text(std::string_view key, std::string_view value);
+  void add_size(std::string_view key, std::uint64_t value);
 
  private:
   std::string_view keep(std::string_view text);

@@ -71,7 +71,7 @@ Status add_chat_template(const std::filesystem::path& directory, MetadataWriter&
   if (file_exists(directory / kTemplateName)) {
     HEARTH_ASSIGN_OR_RETURN(const std::string text,
                             read_text_file(directory / kTemplateName, kMaxTemplateBytes));
-    out.add_text(std::string(kKey), text);
+    out.add_text(kKey, text);
     return {};
   }
   HEARTH_ASSIGN_OR_RETURN(
@@ -79,7 +79,7 @@ Status add_chat_template(const std::filesystem::path& directory, MetadataWriter&
       read_optional_object(directory, kTokenizerConfigName, kMaxTokenizerConfigBytes));
   const json::Value* value = object.find("chat_template");
   if (value == nullptr) return {};
-  if (const auto text = template_in(*value)) out.add_text(std::string(kKey), *text);
+  if (const auto text = template_in(*value)) out.add_text(kKey, *text);
   return {};
 }
 
