@@ -15,7 +15,7 @@ struct Chosen {
   Floats weights;
 };
 
-Chosen choose(Floats logits, std::size_t rows, const ExpertRouting& routing) {
+Chosen choose(const Floats& logits, std::size_t rows, const ExpertRouting& routing) {
   Chosen chosen{std::vector<std::int32_t>(rows * routing.num_used),
                 Floats(rows * routing.num_used)};
   make_device("auto", 2)->choose_experts(const_view(logits, rows), routing,
