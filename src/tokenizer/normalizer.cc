@@ -121,11 +121,10 @@ NormalizedText strip_marks(const NormalizedText& input, bool only_nonspacing) {
 
 NormalizedText clean_text(const NormalizedText& input) {
   return map_code_points(input, [](Output& out, char32_t c, std::size_t begin, std::size_t end) {
-    if (c == '\t' || c == '\n' || c == '\r') {
-      out.put(" ", begin);
-    } else if (c == 0 || c == utf8::kReplacement || is_control_char(c)) {
-      return;
-    } else if (is_white_space(c)) {
+    // These three are control characters too.
+    const bool is_line_space = c == '\t' || c == '\n' || c == '\r';
+    if (!is_line_space && (c == 0 || c == utf8::kReplacement || is_control_char(c))) return;
+    if (is_line_space || is_white_space(c)) {
       out.put(" ", begin);
     } else {
       out.keep(begin, end);
