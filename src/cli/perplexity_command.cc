@@ -8,6 +8,7 @@
 #include "cli/model_flags.h"
 #include "cli/model_path.h"
 #include "cli/terminal.h"
+#include "engine/served_model.h"
 #include "eval/perplexity.h"
 #include "tokenizer/tokenizer.h"
 
@@ -82,6 +83,7 @@ Result<std::unique_ptr<LoadedModel>> load_model(const std::string& given,
   auto loaded = std::make_unique<LoadedModel>(LoadedModel{std::move(file), nullptr, nullptr});
   HEARTH_ASSIGN_OR_RETURN(loaded->tokenizer, Tokenizer::load(loaded->file));
   HEARTH_ASSIGN_OR_RETURN(loaded->model, Model::load(loaded->file, device));
+  HEARTH_RETURN_IF_ERROR(check_vocabulary(*loaded->tokenizer, loaded->model->config()));
   return loaded;
 }
 
@@ -136,8 +138,7 @@ class PerplexityCommand final : public Command {
                          "the two models split the text into different tokens: their predictions "
                          "cannot be compared");
     }
-    const auto empty = tokenizer.encode("", /*add_special=*/true, SpecialText::kPlain);
-    if (!empty.empty()) options_.bos = empty.front();
+    if (tokenizer.special().add_bos) options_.bos = tokenizer.special().bos;
     HEARTH_ASSIGN_OR_RETURN(
         const PerplexityReport report,
         measure_perplexity({*loaded->model, reference ? reference->model.get() : nullptr}, tokens,

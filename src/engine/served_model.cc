@@ -87,6 +87,13 @@ std::uint64_t digest_of(const ModelFile& file) {
 
 }  // namespace
 
+Status check_vocabulary(const Tokenizer& tokenizer, const ModelConfig& config) {
+  if (tokenizer.vocab_size() <= config.vocab_size) return {};
+  return make_status(StatusCode::kDataLoss,
+                     "the tokenizer has {} tokens, but the model's vocabulary only {}",
+                     tokenizer.vocab_size(), config.vocab_size);
+}
+
 // In the order of construction: whatever borrows stands below what it borrows from.
 struct ServedModel::Impl {
   std::string name;
@@ -151,13 +158,9 @@ Result<std::unique_ptr<Model>> ServedModel::Impl::load_parts(
 Status ServedModel::Impl::start_engine(std::unique_ptr<Model> model, EngineOptions options,
                                        Metrics& metrics) {
   options.host_threads = &device->host_threads();
-  const std::size_t vocab_size = model->config().vocab_size;
-  if (tokenizer->vocab_size() > vocab_size) {
-    return make_status(StatusCode::kDataLoss,
-                       "the tokenizer has {} tokens, but the model's vocabulary only {}",
-                       tokenizer->vocab_size(), vocab_size);
-  }
-  HEARTH_ASSIGN_OR_RETURN(const std::vector<TokenId> ids, end_ids(*tokenizer, file, vocab_size));
+  HEARTH_RETURN_IF_ERROR(check_vocabulary(*tokenizer, model->config()));
+  HEARTH_ASSIGN_OR_RETURN(const std::vector<TokenId> ids,
+                          end_ids(*tokenizer, file, model->config().vocab_size));
   HEARTH_ASSIGN_OR_RETURN(engine, Engine::start(std::move(model), ids, options, metrics));
   return {};
 }

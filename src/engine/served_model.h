@@ -18,6 +18,9 @@
 
 namespace hearth {
 
+// kDataLoss when the tokenizer has tokens that the model has no row for.
+Status check_vocabulary(const Tokenizer& tokenizer, const ModelConfig& config);
+
 struct ServedModelOptions {
   std::filesystem::path path;
   std::string served_name;  // Empty: the file name without its extension, or the directory.

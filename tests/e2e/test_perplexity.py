@@ -1,9 +1,11 @@
 """`hearth perplexity` on the default model."""
 
 import json
+import pathlib
+import shutil
 import unittest
 
-from hearth_e2e import EXIT_FAILURE, MODEL, HearthTest
+from hearth_e2e import EXIT_FAILURE, MODEL, ROOT, HearthTest
 
 
 class Perplexity(HearthTest):
@@ -24,6 +26,18 @@ class Perplexity(HearthTest):
         path = self.write("text.txt", "Too short.")
         text = self.refused(EXIT_FAILURE, "perplexity", MODEL, path)
         self.assertRegex(text, r"the text has \d+ tokens, but at least 1024 are needed")
+
+    def test_tokens_beyond_the_models_vocabulary_are_refused(self):
+        big = {"id": 2000000, "content": "<big>", "single_word": False, "lstrip": False, "rstrip": False,
+               "normalized": False, "special": False}
+        tokenizer = {"version": "1.0", "added_tokens": [big],
+                     "model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}}
+        path = self.write("tokenizer.json", json.dumps(tokenizer))
+        for name in ("config.json", "model.safetensors"):
+            shutil.copy(ROOT / "tests" / "golden" / "hf" / "llama-bf16" / name, pathlib.Path(path).parent)
+        text = self.write("text.txt", "ab<big>" * 100)
+        problem = self.refused(EXIT_FAILURE, "perplexity", pathlib.Path(path).parent, text, "--context=64")
+        self.assertIn("the tokenizer has 2000001 tokens, but the model's vocabulary only 64", problem)
 
 
 if __name__ == "__main__":
