@@ -5,6 +5,7 @@
 #include <span>
 #include <utility>
 
+#include "base/utf8.h"
 #include "tokenizer/hf_fields.h"
 
 namespace hearth {
@@ -202,8 +203,9 @@ Status read_split(const HfFields& fields, PreTokenizerSteps& steps) {
 
 Status read_metaspace(const HfFields& fields, PreTokenizerSteps& steps) {
   HEARTH_ASSIGN_OR_RETURN(const std::string mark, bounded_text(fields, "replacement"));
-  if (mark.empty()) {
-    return make_status(StatusCode::kDataLoss, "'{}.replacement' is empty", fields.where());
+  if (mark.empty() || utf8::decode(mark).length != mark.size()) {
+    return make_status(StatusCode::kDataLoss, "'{}.replacement' has {} bytes; it is one character",
+                       fields.where(), mark.size());
   }
   // Files from before "prepend_scheme" say it with a flag.
   HEARTH_ASSIGN_OR_RETURN(const bool old_flag, fields.boolean("add_prefix_space", true));

@@ -135,6 +135,29 @@ TEST(HfTokenizerTest, LimitsAreStated) {
                  StatusCode::kOutOfRange, "2000");
 }
 
+std::string repeated(std::string_view item, std::size_t count) {
+  std::string list;
+  for (std::size_t i = 0; i < count; ++i)
+    list += (i == 0 ? "" : ",") + std::string(item);
+  return list;
+}
+
+TEST(HfTokenizerTest, BoundsWhatPreTokenizersMakeOfAText) {
+  constexpr std::string_view kMetaspace = R"({"type":"Metaspace","replacement":"_","split":false})";
+  const auto sequence = [&](std::size_t count) {
+    return file_with(
+        fmt::format(R"("pre_tokenizer":{{"type":"Sequence","pretokenizers":[{}]}},)",
+                    repeated(fmt::format(R"({},{{"type":"Digits"}})", kMetaspace), count)));
+  };
+  EXPECT_TRUE(make(sequence(7)).has_value());
+  expect_refused(sequence(8), StatusCode::kOutOfRange, "256 times longer; the limit is 128");
+  for (const std::string_view section : {"pre_tokenizer", "decoder"}) {
+    expect_refused(
+        file_with(fmt::format(R"("{}":{{"type":"Metaspace","replacement":"__"}},)", section)),
+        StatusCode::kDataLoss, "2 bytes; it is one character");
+  }
+}
+
 TEST(HfTokenizerTest, RolesAndTemplatesComeFromTheConfigs) {
   HfTokenizerFiles files;
   files.tokenizer_json = file_with(

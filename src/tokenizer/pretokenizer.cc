@@ -21,6 +21,15 @@ std::string spell_bytes(std::string_view text) {
   return out;
 }
 
+// A prefix goes in front of each piece, and a piece may be a single byte.
+std::size_t growth_of(const PreTokenizerStep& step) {
+  if (const auto* prefix = std::get_if<PrefixStep>(&step)) return prefix->prefix.size() + 1;
+  if (const auto* substitution = std::get_if<SubstituteStep>(&step)) {
+    return growth_of(*substitution);
+  }
+  return std::holds_alternative<SpellBytesStep>(step) ? 2 : 1;
+}
+
 // One step made ready: what changes the text, or an expression.
 struct CompiledStep {
   PreTokenizerStep step;
@@ -155,6 +164,10 @@ std::string substitute(std::string_view text, const SubstituteStep& step) {
   return out;
 }
 
+std::size_t growth_of(const SubstituteStep& step) {
+  return std::max<std::size_t>((step.to.size() + step.from.size() - 1) / step.from.size(), 1);
+}
+
 std::vector<PreTokenizerStep> bert_pretokenizer() {
   return {SplitStep{.pattern = R"(\s)", .behavior = SplitBehavior::kRemoved},
           SplitStep{.pattern = std::string(kPunctuationPattern)}};
@@ -172,7 +185,14 @@ Result<PreTokenizer> PreTokenizer::create(std::span<const PreTokenizerStep> step
                  steps.size(), kMaxSteps);
   }
   auto impl = std::make_unique<Impl>();
+  std::size_t growth = 1;
   for (const PreTokenizerStep& step : steps) {
+    growth *= growth_of(step);
+    if (growth > kMaxGrowth) {
+      return error(StatusCode::kOutOfRange,
+                   "a pre-tokenizer that may make a text {} times longer; the limit is {}", growth,
+                   kMaxGrowth);
+    }
     CompiledStep& compiled = impl->steps.emplace_back(step);
     const auto* split = std::get_if<SplitStep>(&step);
     if (split == nullptr) continue;

@@ -43,6 +43,8 @@ struct SubstituteStep {
   std::string from, to;
 };
 std::string substitute(std::string_view text, const SubstituteStep& step);
+// How many times longer it can make a text.
+std::size_t growth_of(const SubstituteStep& step);
 
 // Writes each byte as the code point that stands for it (byte_level.h), for steps that expect it;
 // and back.
@@ -87,7 +89,10 @@ inline constexpr std::string_view kGpt2Pattern =
 class PreTokenizer {
  public:
   static constexpr std::size_t kMaxSteps = 32;
+  // No step list may make a text longer than this many times.
+  static constexpr std::size_t kMaxGrowth = 128;
 
+  // kOutOfRange beyond the limits; errors of a pattern as Regex::compile() gives them.
   static Result<PreTokenizer> create(std::span<const PreTokenizerStep> steps);
   PreTokenizer();  // No steps: a piece is a word.
 
