@@ -358,6 +358,11 @@ const json::Value* HfObject::find(std::string_view key) const {
   return value == nullptr || value->is_null() ? nullptr : value;
 }
 
+bool HfObject::is_null(std::string_view key) const {
+  const json::Value* value = object_.find(key);
+  return value != nullptr && value->is_null();
+}
+
 std::unexpected<Status> HfObject::wrong_type(std::string_view key, std::string_view wanted,
                                              const json::Value& value) const {
   return error(StatusCode::kDataLoss, "{}: '{}' should be {} but is of type {}", file_, key, wanted,
@@ -469,6 +474,7 @@ Status translate_hf_config(const HfObject& config, const HfFamily& family, Metad
   HEARTH_RETURN_IF_ERROR(check_heads(config));
   HEARTH_RETURN_IF_ERROR(check_activation(config, family));
   HEARTH_RETURN_IF_ERROR(translate_rope(config, family, out));
+  HEARTH_RETURN_IF_ERROR(translate_hf_windows(config, family, out));
   if (family.translate_more != nullptr) return family.translate_more(config, family, out);
   return {};
 }

@@ -27,6 +27,8 @@ class HfObject {
 
   const json::Value* find(std::string_view key) const;
   bool has(std::string_view key) const { return find(key) != nullptr; }
+  // Some classes have a default for an absent key, which null turns off. Knows no aliases.
+  bool is_null(std::string_view key) const;
 
   // nullopt when absent; kDataLoss with file, key and value when of another type or out of range.
   Result<std::optional<std::uint32_t>> size(std::string_view key) const;  // 1 to 2^31 - 1

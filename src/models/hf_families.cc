@@ -99,33 +99,7 @@ constexpr std::array kHeadNorms = {
 constexpr std::array kLlamaLayer = joined(kTwoNorms, kSplitAttention, kFeedForward);
 constexpr std::array kQwen3Layer = joined(kLlamaLayer, kHeadNorms);
 
-Status add_window(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
-  HEARTH_ASSIGN_OR_RETURN(const auto window, config.size("sliding_window"));
-  if (window) out.add_size(family.metadata_key("attention.sliding_window"), *window);
-  return {};
-}
-
-// A window is stated even where it is off, and then for the layers from `max_window_layers` on.
-Status add_upper_window(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
-  HEARTH_ASSIGN_OR_RETURN(const auto used, config.flag("use_sliding_window"));
-  if (!used.value_or(false)) return {};
-  HEARTH_ASSIGN_OR_RETURN(const std::uint32_t num_layers,
-                          config.required_size("num_hidden_layers"));
-  std::int64_t first = 28;  // The class's own default.
-  const json::Value* stated = config.find("max_window_layers");
-  if (stated != nullptr && !stated->to_int64(first)) {
-    return make_status(StatusCode::kDataLoss, "{}: 'max_window_layers' is no integer",
-                       config.file());
-  }
-  if (first >= num_layers) return {};
-  if (first > 0) {
-    return make_status(StatusCode::kUnimplemented,
-                       "{}: a sliding window from layer {} of {} on ('max_window_layers') is not "
-                       "supported; all layers or none can have one",
-                       config.file(), first, num_layers);
-  }
-  return add_window(config, family, out);
-}
+constexpr std::uint32_t kWindow = 4096;  // Where a class has one and config.json is silent.
 
 constexpr HfFamily llama_like(std::string_view class_name, std::string_view architecture) {
   return {.class_name = class_name,
@@ -140,25 +114,28 @@ constexpr HfFamily llama_like(std::string_view class_name, std::string_view arch
           .keys = kLlamaKeys,
           .aliases = {},
           .ignored = kSavedFrequencies,
+          .windows = {},
           .translate_more = nullptr};
 }
 
 constexpr HfFamily mistral() {
   HfFamily family = llama_like("MistralForCausalLM", "llama");
-  family.translate_more = add_window;
+  family.windows = {.layers = HfWindowedLayers::kAll, .size = kWindow};
   return family;
 }
 
 constexpr HfFamily qwen2() {
   HfFamily family = llama_like("Qwen2ForCausalLM", "qwen2");
-  family.translate_more = add_upper_window;
+  family.windows = {
+      .layers = HfWindowedLayers::kUpper, .listed = true, .must_be_used = true, .size = kWindow};
   return family;
 }
 
 constexpr HfFamily qwen3() {
   HfFamily family = llama_like("Qwen3ForCausalLM", "qwen3");
   family.layer_modules = kQwen3Layer;
-  family.translate_more = add_upper_window;
+  family.windows = {
+      .layers = HfWindowedLayers::kUpper, .listed = true, .must_be_used = true, .size = kWindow};
   return family;
 }
 
@@ -172,29 +149,19 @@ constexpr std::array kPhi3Layer = joined(kTwoNorms, std::array{
 constexpr HfFamily phi3() {
   HfFamily family = llama_like("Phi3ForCausalLM", "phi3");
   family.layer_modules = kPhi3Layer;
-  family.translate_more = add_window;
+  family.windows = {.layers = HfWindowedLayers::kAll};
   return family;
 }
 
-// Every fourth layer without rotation is what the architecture's name implies.
-Status check_unrotated_layers(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
-  constexpr std::size_t kPeriod = 4;
-  const json::Value* value = config.find("no_rope_layers");
-  const json::Array* rotated = value == nullptr ? nullptr : value->as_array();
-  for (std::size_t i = 0; rotated != nullptr && i < rotated->size(); ++i) {
-    std::int64_t flag = -1;
-    if ((*rotated)[i].to_int64(flag) && flag == ((i + 1) % kPeriod != 0 ? 1 : 0)) continue;
-    return make_status(StatusCode::kUnimplemented,
-                       "{}: 'no_rope_layers' is only supported with every {}th layer unrotated",
-                       config.file(), kPeriod);
-  }
-  return add_upper_window(config, family, out);
+Status check_smollm3(const HfObject& config, const HfFamily& /*family*/, MetadataWriter& /*out*/) {
+  return check_hf_unrotated_layers(config);
 }
 
 constexpr HfFamily smollm3() {
   HfFamily family = llama_like("SmolLM3ForCausalLM", "smollm3");
   family.tied_by_default = true;
-  family.translate_more = check_unrotated_layers;
+  family.windows = {.layers = HfWindowedLayers::kUnrotated, .listed = true, .must_be_used = true};
+  family.translate_more = check_smollm3;
   return family;
 }
 
@@ -236,27 +203,7 @@ constexpr HfFamily gemma() {
   return family;
 }
 
-// Which layers have a window: a list of kinds, or in older files what the architecture's name says.
-Status add_window_pattern(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
-  HEARTH_RETURN_IF_ERROR(add_window(config, family, out));
-  const json::Value* value = config.find("layer_types");
-  if (value == nullptr) return {};
-  std::vector<bool> windowed;
-  for (const json::Value& kind : value->as_array() ? *value->as_array() : json::Array{*value}) {
-    const bool local = kind == json::Value("sliding_attention");
-    if (!local && !(kind == json::Value("full_attention"))) {
-      return make_status(StatusCode::kUnimplemented,
-                         "{}: 'layer_types' may only hold sliding_attention and full_attention",
-                         config.file());
-    }
-    windowed.push_back(local);
-  }
-  out.add(family.metadata_key("attention.sliding_window_pattern"), std::move(windowed));
-  return {};
-}
-
 Status add_gemma2(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
-  HEARTH_RETURN_IF_ERROR(add_window_pattern(config, family, out));
   HEARTH_ASSIGN_OR_RETURN(const auto scalar, config.number("query_pre_attn_scalar"));
   if (scalar && *scalar > 0.0) {
     out.add(family.metadata_key("attention.scale"), 1.0 / std::sqrt(*scalar));
@@ -276,6 +223,10 @@ constexpr HfFamily gemma2() {
   family.architecture = "gemma2";
   family.layer_modules = kGemma2Layer;
   family.aliases = kGemmaAliases;
+  family.windows = {.layers = HfWindowedLayers::kEverySecond,
+                    .listed = true,
+                    .must_be_stated = true,
+                    .size = kWindow};
   family.translate_more = add_gemma2;
   return family;
 }
@@ -285,6 +236,7 @@ constexpr HfFamily gemma3() {
   family.class_name = "Gemma3ForCausalLM";
   family.architecture = "gemma3";
   family.layer_modules = kGemma3Layer;
+  family.windows.layers = HfWindowedLayers::kAllButOneOfSix;
   return family;
 }
 
@@ -307,7 +259,7 @@ constexpr HfFamily mixtral() {
   HfFamily family = llama_like("MixtralForCausalLM", "llama");
   family.layer_modules = kMixtralLayer;
   family.keys = kMixtralKeys;
-  family.translate_more = add_window;
+  family.windows = {.layers = HfWindowedLayers::kAll};
   return family;
 }
 
@@ -341,8 +293,8 @@ constexpr std::array kSharedExpert = {
 constexpr std::array kQwen2MoeLayer = joined(kTwoNorms, kSplitAttention, kExperts, kSharedExpert);
 constexpr std::array kQwen3MoeLayer = joined(kTwoNorms, kSplitAttention, kHeadNorms, kExperts);
 
-Status check_all_layers_have_experts(const HfObject& config, const HfFamily& family,
-                                     MetadataWriter& out) {
+Status check_all_layers_have_experts(const HfObject& config, const HfFamily& /*family*/,
+                                     MetadataWriter& /*out*/) {
   HEARTH_ASSIGN_OR_RETURN(const auto step, config.size("decoder_sparse_step"));
   const json::Value* dense = config.find("mlp_only_layers");
   if (step.value_or(1) != 1 || (dense != nullptr && !(*dense == json::Value(json::Array())))) {
@@ -351,7 +303,7 @@ Status check_all_layers_have_experts(const HfObject& config, const HfFamily& fam
                        "not supported",
                        config.file());
   }
-  return add_upper_window(config, family, out);
+  return {};
 }
 
 // transformers writes the newer name since its version 5.
@@ -362,6 +314,10 @@ constexpr HfFamily qwen2_moe() {
   family.layer_modules = kQwen2MoeLayer;
   family.keys = kQwenMoeKeys;
   family.aliases = kQwenMoeAliases;
+  family.windows = {.layers = HfWindowedLayers::kLowerEvenly,
+                    .listed = true,
+                    .must_be_used = true,
+                    .size = kWindow};
   family.translate_more = check_all_layers_have_experts;
   return family;
 }
@@ -370,6 +326,7 @@ constexpr HfFamily qwen3_moe() {
   HfFamily family = qwen2_moe();
   family.class_name = "Qwen3MoeForCausalLM";
   family.architecture = "qwen3moe";
+  family.windows = {.layers = HfWindowedLayers::kAll, .must_be_used = true, .size = kWindow};
   family.layer_modules = kQwen3MoeLayer;
   return family;
 }
@@ -435,6 +392,7 @@ constexpr HfFamily gpt2() {
           .keys = kGpt2Keys,
           .aliases = kGpt2Aliases,
           .ignored = kSavedMasks,
+          .windows = {},
           .translate_more = add_gpt2};
 }
 
@@ -489,6 +447,7 @@ constexpr HfFamily bloom() {
           .keys = kBloomKeys,
           .aliases = kBloomAliases,
           .ignored = {},
+          .windows = {},
           .translate_more = add_bloom};
 }
 

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "base/status.h"
+#include "models/hf_windows.h"
 
 namespace hearth {
 
@@ -64,6 +65,7 @@ struct HfFamily {
   std::span<const HfAlias> aliases;
   // Ends of the names of buffers that directories carry and nobody needs.
   std::span<const std::string_view> ignored;
+  HfWindows windows;
   // What the tables cannot say; may be nullptr.
   Status (*translate_more)(const HfObject& config, const HfFamily& family, MetadataWriter& out);
 
