@@ -390,6 +390,9 @@ Status read_decoders(const HfFields& fields, DecoderBuilder& builder) {
 
 using What = TemplateItem::What;
 
+constexpr std::size_t kMaxTemplateItems = 64;
+constexpr std::size_t kMaxTemplateIds = 1024;  // Of all its items.
+
 struct TemplateBuilder {
   HfTemplates templates;
   bool found = false;
@@ -443,6 +446,11 @@ Status read_template_item(const json::Value& value, const HfFields& fields,
       const HfFields special,
       HfFields::of(entry, fmt::format("{}.special_tokens.{}", fields.where(), name)));
   HEARTH_ASSIGN_OR_RETURN(const json::Array* ids, special.array("ids"));
+  if (items.size() + ids->size() > kMaxTemplateIds) {
+    return make_status(StatusCode::kOutOfRange,
+                       "'{}.ids' makes a template of {} ids; the limit is {}", special.where(),
+                       items.size() + ids->size(), kMaxTemplateIds);
+  }
   for (const json::Value& id : *ids) {
     HEARTH_ASSIGN_OR_RETURN(made.id, to_id(id, special));
     items.push_back(made);
@@ -450,17 +458,23 @@ Status read_template_item(const json::Value& value, const HfFields& fields,
   return {};
 }
 
-Status read_template(const HfFields& fields, TemplateBuilder& builder) {
-  HEARTH_RETURN_IF_ERROR(begin_templates(fields, builder));
-  HEARTH_ASSIGN_OR_RETURN(const json::Array* single, fields.array("single"));
-  for (const json::Value& item : *single) {
-    HEARTH_RETURN_IF_ERROR(read_template_item(item, fields, builder.templates.single));
+Status read_template_items(const HfFields& fields, std::string_view key,
+                           std::vector<TemplateItem>& items) {
+  HEARTH_ASSIGN_OR_RETURN(const json::Array* entries, fields.array(key));
+  if (entries->size() > kMaxTemplateItems) {
+    return make_status(StatusCode::kOutOfRange, "'{}.{}' has {} items; the limit is {}",
+                       fields.where(), key, entries->size(), kMaxTemplateItems);
   }
-  HEARTH_ASSIGN_OR_RETURN(const json::Array* pair, fields.array("pair"));
-  for (const json::Value& item : *pair) {
-    HEARTH_RETURN_IF_ERROR(read_template_item(item, fields, builder.templates.pair));
+  for (const json::Value& item : *entries) {
+    HEARTH_RETURN_IF_ERROR(read_template_item(item, fields, items));
   }
   return {};
+}
+
+Status read_template(const HfFields& fields, TemplateBuilder& builder) {
+  HEARTH_RETURN_IF_ERROR(begin_templates(fields, builder));
+  HEARTH_RETURN_IF_ERROR(read_template_items(fields, "single", builder.templates.single));
+  return read_template_items(fields, "pair", builder.templates.pair);
 }
 
 // ["[SEP]", 102]

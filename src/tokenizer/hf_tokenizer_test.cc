@@ -158,6 +158,35 @@ TEST(HfTokenizerTest, BoundsWhatPreTokenizersMakeOfAText) {
   }
 }
 
+TEST(HfTokenizerTest, BoundsWhatDecodersMakeOfAToken) {
+  const auto with = [](std::string_view kind, std::size_t num_steps) {
+    return file_with(fmt::format(
+        R"("decoder":{{"type":"Sequence","decoders":[{}]}},)",
+        repeated(
+            fmt::format(R"({{"type":"Replace","pattern":{{"{}":"a"}},"content":"aaaa"}})", kind),
+            num_steps)));
+  };
+  const auto made = make(with("String", 3));
+  ASSERT_TRUE(made.has_value()) << made.error().to_string();
+  EXPECT_EQ(made->tokenizer->token_bytes(0, false), std::string(64, 'a'));
+  expect_refused(with("String", 4), StatusCode::kOutOfRange, "256 times longer; the limit is 64");
+  expect_refused(with("Regex", 3), StatusCode::kOutOfRange, "125 times longer; the limit is 64");
+}
+
+TEST(HfTokenizerTest, BoundsTemplates) {
+  const auto with = [](std::size_t num_items, std::size_t num_ids) {
+    return file_with(fmt::format(
+        R"("post_processor":{{"type":"TemplateProcessing","single":[{{"Sequence":{{"id":"A"}}}},{}],)"
+        R"("pair":[{{"Sequence":{{"id":"A"}}}},{{"Sequence":{{"id":"B"}}}}],)"
+        R"("special_tokens":{{"x":{{"ids":[{}]}}}}}},)",
+        repeated(R"({"SpecialToken":{"id":"x"}})", num_items), repeated("5", num_ids)));
+  };
+  EXPECT_TRUE(make(with(63, 16)).has_value());
+  expect_refused(with(64, 1), StatusCode::kOutOfRange, "65 items; the limit is 64");
+  expect_refused(with(63, 17), StatusCode::kOutOfRange, "limit is 1024");
+  expect_refused(with(1, 100'000), StatusCode::kOutOfRange, "100001 ids");
+}
+
 TEST(HfTokenizerTest, RolesAndTemplatesComeFromTheConfigs) {
   HfTokenizerFiles files;
   files.tokenizer_json = file_with(

@@ -56,12 +56,30 @@ std::string replace(std::string_view text, const Regex& regex, std::string_view 
   return out;
 }
 
+std::size_t growth_of_step(const TokenDecoderStep& step) {
+  if (const auto* substitution = std::get_if<SubstituteStep>(&step)) {
+    return growth_of(*substitution);
+  }
+  // An expression may match the nothing between two characters.
+  if (const auto* replacement = std::get_if<RegexSubstitute>(&step)) {
+    return replacement->content.size() + 1;
+  }
+  return std::holds_alternative<JoinWords>(step) ? 2 : 1;
+}
+
 }  // namespace
 
 Result<TokenDecoder> TokenDecoder::create(std::vector<TokenDecoderStep> steps,
                                           std::size_t num_leading_spaces) {
   TokenDecoder decoder;
+  std::size_t growth = 1;
   for (const TokenDecoderStep& step : steps) {
+    growth *= growth_of_step(step);
+    if (growth > kMaxGrowth) {
+      return error(StatusCode::kOutOfRange,
+                   "a decoder that may make a token {} times longer; the limit is {}", growth,
+                   kMaxGrowth);
+    }
     const auto* substitution = std::get_if<RegexSubstitute>(&step);
     if (substitution == nullptr) continue;
     HEARTH_ASSIGN_OR_RETURN(Regex regex, Regex::compile(substitution->pattern));

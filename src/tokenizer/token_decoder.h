@@ -39,8 +39,11 @@ using TokenDecoderStep =
 // Immutable and safe from several threads.
 class TokenDecoder {
  public:
+  // No step list may make a token longer than this many times.
+  static constexpr std::size_t kMaxGrowth = 64;
+
   // Steps for each token, one after the other. A whole text loses up to `num_leading_spaces` at its
-  // start.
+  // start. kOutOfRange beyond the limit; errors of a pattern as Regex::compile() gives them.
   static Result<TokenDecoder> create(std::vector<TokenDecoderStep> steps,
                                      std::size_t num_leading_spaces);
   TokenDecoder() = default;  // A token's spelling is what it stands for.
