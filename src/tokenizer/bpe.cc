@@ -126,12 +126,12 @@ class BpeModel final : public WordModel {
 }  // namespace
 
 Result<MergeRules> MergeRules::create(const Vocabulary& vocabulary, std::size_t num_rules,
-                                      std::string_view name) {
+                                      std::string_view name, RepeatedPair repeated) {
   if (num_rules > kMaxRules) {
     return error(StatusCode::kOutOfRange, "'{}' has {} entries; the limit is {}", name, num_rules,
                  kMaxRules);
   }
-  return MergeRules(vocabulary, num_rules, name);
+  return MergeRules(vocabulary, name, MergeTable(num_rules, repeated));
 }
 
 Status MergeRules::add(std::string_view rule) {

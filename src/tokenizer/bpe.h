@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/status.h"
 #include "tokenizer/piece_index.h"
@@ -21,13 +22,13 @@ class MergeRules {
  public:
   static constexpr std::size_t kMaxRules = 8u << 20;
 
-  // `name` is what error messages call the list. kOutOfRange beyond the limit.
+  // `name` is what error messages call the list. kOutOfRange beyond the limit. The references
+  // disagree about which of several rules for one pair stays.
   static Result<MergeRules> create(const Vocabulary& vocabulary, std::size_t num_rules,
-                                   std::string_view name);
+                                   std::string_view name, RepeatedPair repeated);
 
-  // The next rule. kDataLoss when a side or the result is no token, or the rules collide. Of
-  // several rules for one pair the first counts. A rule whose result is a control token is left
-  // out: no text may become one.
+  // The next rule. kDataLoss when a side or the result is no token, or the rules collide. A rule
+  // whose result is a control token is left out: no text may become one.
   Status add(std::string_view left, std::string_view right);
   // The same for "left right".
   Status add(std::string_view rule);
@@ -35,8 +36,8 @@ class MergeRules {
   const MergeTable& table() const { return table_; }
 
  private:
-  MergeRules(const Vocabulary& vocabulary, std::size_t num_rules, std::string_view name)
-      : vocabulary_(&vocabulary), name_(name), table_(num_rules) {}
+  MergeRules(const Vocabulary& vocabulary, std::string_view name, MergeTable table)
+      : vocabulary_(&vocabulary), name_(name), table_(std::move(table)) {}
 
   const Vocabulary* vocabulary_;
   std::string name_;

@@ -214,9 +214,9 @@ Status make_bpe(const TokenizerMetadata& metadata, TokenizerParts& parts, Family
     return make_status(StatusCode::kUnimplemented,
                        "'tokenizer.ggml.pre' is \"{}\"; supported are {}", pre, known_schemes());
   }
-  HEARTH_ASSIGN_OR_RETURN(
-      MergeRules rules,
-      MergeRules::create(*parts.vocabulary, metadata.merges.size(), "tokenizer.ggml.merges"));
+  HEARTH_ASSIGN_OR_RETURN(MergeRules rules,
+                          MergeRules::create(*parts.vocabulary, metadata.merges.size(),
+                                             "tokenizer.ggml.merges", RepeatedPair::kFirstStays));
   for (const std::string_view merge : metadata.merges) {
     HEARTH_RETURN_IF_ERROR(rules.add(merge));
   }

@@ -198,9 +198,9 @@ class Assembler {
 
   Status make_bpe() {
     HEARTH_RETURN_IF_ERROR(refuse_bpe_extras());
-    HEARTH_ASSIGN_OR_RETURN(
-        MergeRules rules,
-        MergeRules::create(*parts_.vocabulary, document_.merges().size(), "model.merges"));
+    HEARTH_ASSIGN_OR_RETURN(MergeRules rules,
+                            MergeRules::create(*parts_.vocabulary, document_.merges().size(),
+                                               "model.merges", RepeatedPair::kLastStays));
     for (const HfMerge& merge : document_.merges()) {
       HEARTH_RETURN_IF_ERROR(merge.right.empty() ? rules.add(merge.left)
                                                  : rules.add(merge.left, merge.right));

@@ -54,6 +54,14 @@ TEST(HfTokenizerTest, ReadsBothSpellingsOfMerges) {
   EXPECT_EQ(ids_of(file_with("", old_form), "abcab<end>"), (Ids{3, 2, 3, 5}));
 }
 
+// As the reference does, unlike GGUF's.
+TEST(HfTokenizerTest, OfTwoMergesOfOnePairTheLastCounts) {
+  constexpr std::string_view kRepeated =
+      R"("model":{"type":"BPE","vocab":{"a":0,"b":1,"c":2,"ab":3," ":4,"bc":6},)"
+      R"("merges":["a b","b c","a b"]})";
+  EXPECT_EQ(ids_of(file_with("", kRepeated), "abc ab"), (Ids{0, 6, 4, 3}));
+}
+
 TEST(HfTokenizerTest, IgnoresTruncationAndPadding) {
   const std::string sections =
       R"("truncation":{"max_length":1,"strategy":"LongestFirst","stride":0},)"

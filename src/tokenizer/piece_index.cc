@@ -43,8 +43,8 @@ bool MergeTable::insert(std::int32_t left, std::int32_t right, Merge merge) {
   const std::size_t first = hash_word(key);
   for (std::size_t probe = 0; probe < kMaxProbes; ++probe) {
     Slot& slot = slots_[(first + probe) & (slots_.size() - 1)];
-    if (slot.key == key) return true;
-    if (slot.key == kEmpty) {
+    if (slot.key == key && repeated_ == RepeatedPair::kFirstStays) return true;
+    if (slot.key == kEmpty || slot.key == key) {
       slot = {.key = key, .merge = merge};
       return true;
     }

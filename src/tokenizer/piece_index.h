@@ -65,12 +65,16 @@ struct Merge {
   std::int32_t merged_id = 0;
 };
 
+// Which of several rules for one pair stays.
+enum class RepeatedPair : std::uint8_t { kFirstStays, kLastStays };
+
 // (left id, right id) to merge rule.
 class MergeTable {
  public:
-  explicit MergeTable(std::size_t num_entries) : slots_(num_slots_for(num_entries)) {}
+  explicit MergeTable(std::size_t num_entries, RepeatedPair repeated = RepeatedPair::kFirstStays)
+      : slots_(num_slots_for(num_entries)), repeated_(repeated) {}
 
-  // The first rule for a pair stays. False: too many collisions.
+  // False: too many collisions.
   bool insert(std::int32_t left, std::int32_t right, Merge merge);
 
   const Merge* find(std::int32_t left, std::int32_t right) const {
@@ -94,6 +98,7 @@ class MergeTable {
   }
 
   std::vector<Slot> slots_;
+  RepeatedPair repeated_;
 };
 
 }  // namespace hearth

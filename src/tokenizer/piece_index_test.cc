@@ -40,5 +40,13 @@ TEST(MergeTableTest, KeepsTheFirstRuleOfAPair) {
   EXPECT_EQ(table.find(2, 1), nullptr);
 }
 
+TEST(MergeTableTest, KeepsTheLastRuleOfAPairWhereAsked) {
+  MergeTable table(2, RepeatedPair::kLastStays);
+  ASSERT_TRUE(table.insert(1, 2, {.rank = 0, .merged_id = 7}));
+  ASSERT_TRUE(table.insert(1, 2, {.rank = 1, .merged_id = 7}));
+  ASSERT_NE(table.find(1, 2), nullptr);
+  EXPECT_EQ(table.find(1, 2)->rank, 1u);
+}
+
 }  // namespace
 }  // namespace hearth
