@@ -13,7 +13,9 @@ namespace {
 // What the classes contain, without the brackets around it.
 constexpr std::string_view kWhiteSpace = R"(\t-\r\x{85}\p{Z})";  // PCRE2's \s also takes U+180E.
 constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{N}\p{Pc})";
-constexpr std::string_view kBorderWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";  // \b's.
+// \b's: of the other numbers only those of Latin-1.
+constexpr std::string_view kBorderWord =
+    R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{B2}\x{B3}\x{B9}\x{BC}-\x{BE})";
 constexpr std::string_view kHexDigits = "0-9a-fA-F";
 
 bool is_general_category(std::string_view name) {

@@ -34,6 +34,7 @@ TEST(RegexTest, MatchesAsOnigurumaDoes) {
   EXPECT_EQ(matches_of("a{,2}b", "aaab"), (Texts{"aab"}));
   EXPECT_EQ(matches_of("a{", "aa{"), (Texts{"a{"}));
   EXPECT_EQ(matches_of("\\bfoo\\b", "foo food xfoo foo"), (Texts{"foo", "foo"}));
+  EXPECT_EQ(matches_of("\\b.", "\xC2\xB2\xC2\xBD \xE2\x81\xB4"), (Texts{"\xC2\xB2", " "}));
   EXPECT_EQ(matches_of("[^\\S\\n]+", "a \t\nb"), (Texts{" \t"}));
   EXPECT_EQ(matches_of("\\p{Han}+", "\xE6\xBC\xA2\xE3\x83\xBC"), (Texts{"\xE6\xBC\xA2"}));
   EXPECT_EQ(matches_of("\\p{^L}", "a1"), (Texts{"1"}));
