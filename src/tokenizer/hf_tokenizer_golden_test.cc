@@ -28,6 +28,13 @@ const json::Array& list(const json::Value& object, std::string_view key) {
   return *object.as_object()->find(key)->as_array();
 }
 
+// The cases of a test: without any it would prove nothing.
+const json::Array& filled_list(const json::Value& object, std::string_view key) {
+  const json::Array& entries = list(object, key);
+  EXPECT_FALSE(entries.empty()) << key;
+  return entries;
+}
+
 const std::string& text_of(const json::Value& entry, std::string_view key) {
   return *entry.as_object()->find(key)->as_string();
 }
@@ -44,7 +51,6 @@ std::vector<T> integers(const json::Value& entry, std::string_view key) {
 }
 
 void expect_pairs(const Tokenizer& tokenizer, const json::Array& pairs) {
-  ASSERT_FALSE(pairs.empty());
   for (const json::Value& entry : pairs) {
     const EncodedPair pair = tokenizer.encode_pair(text_of(entry, "text"), text_of(entry, "second"),
                                                    SpecialText::kParse);
@@ -68,7 +74,7 @@ class HfGoldenTest : public testing::TestWithParam<const char*> {
 };
 
 TEST_P(HfGoldenTest, GivesTheIdsOfTheReference) {
-  for (const json::Value& entry : list(golden_, "cases")) {
+  for (const json::Value& entry : filled_list(golden_, "cases")) {
     EXPECT_EQ(tokenizer_->encode(text_of(entry, "text"), true, SpecialText::kParse),
               integers<TokenId>(entry, "ids"))
         << json::dump(entry);
@@ -76,11 +82,11 @@ TEST_P(HfGoldenTest, GivesTheIdsOfTheReference) {
 }
 
 TEST_P(HfGoldenTest, GivesTheIdsOfTwoTexts) {
-  expect_pairs(*tokenizer_, list(golden_, "pairs"));
+  expect_pairs(*tokenizer_, filled_list(golden_, "pairs"));
 }
 
 TEST_P(HfGoldenTest, DecodesAsTheReference) {
-  for (const json::Value& entry : list(golden_, "decoded")) {
+  for (const json::Value& entry : filled_list(golden_, "decoded")) {
     const auto ids = integers<TokenId>(entry, "ids");
     EXPECT_EQ(json::dump(tokenizer_->decode(ids, false)), json::dump(text_of(entry, "text")))
         << json::dump(entry);
@@ -88,7 +94,7 @@ TEST_P(HfGoldenTest, DecodesAsTheReference) {
 }
 
 TEST_P(HfGoldenTest, DecodesTokenByTokenAsAtOnce) {
-  for (const json::Value& entry : list(golden_, "decoded")) {
+  for (const json::Value& entry : filled_list(golden_, "decoded")) {
     const auto ids = integers<TokenId>(entry, "ids");
     Detokenizer detokenizer(*tokenizer_, {});
     std::string streamed;
@@ -104,7 +110,7 @@ TEST_P(HfGoldenTest, DecodesTokenByTokenAsAtOnce) {
 
 // A text never has more tokens than this bound says at the least.
 TEST_P(HfGoldenTest, TheLowerBoundHolds) {
-  for (const json::Value& entry : list(golden_, "cases")) {
+  for (const json::Value& entry : filled_list(golden_, "cases")) {
     const TextSpan span{.text = text_of(entry, "text"), .special = SpecialText::kParse};
     const std::size_t num_ids = tokenizer_->encode(std::span(&span, 1), false).size();
     EXPECT_LE(tokenizer_->min_tokens(std::span(&span, 1)), num_ids) << json::dump(entry);
@@ -130,7 +136,7 @@ TEST(GgufEncoderGoldenTest, UnigramWithItsNormalizationTable) {
   const auto tokenizer = load_gguf("small_unigram.gguf");
   ASSERT_NE(tokenizer, nullptr);
   const json::Value golden = read_golden("small_unigram.json");
-  for (const json::Value& entry : list(golden, "plain")) {
+  for (const json::Value& entry : filled_list(golden, "plain")) {
     EXPECT_EQ(tokenizer->encode(text_of(entry, "text"), false, SpecialText::kPlain),
               integers<TokenId>(entry, "ids"))
         << json::dump(entry);
@@ -143,12 +149,12 @@ TEST(GgufEncoderGoldenTest, WordPiece) {
   const auto tokenizer = load_gguf("small_wordpiece.gguf");
   ASSERT_NE(tokenizer, nullptr);
   const json::Value golden = read_golden("small_wordpiece.json");
-  for (const json::Value& entry : list(golden, "parsed")) {
+  for (const json::Value& entry : filled_list(golden, "parsed")) {
     EXPECT_EQ(tokenizer->encode(text_of(entry, "text"), true, SpecialText::kParse),
               integers<TokenId>(entry, "ids"))
         << json::dump(entry);
   }
-  expect_pairs(*tokenizer, list(golden, "pairs"));
+  expect_pairs(*tokenizer, filled_list(golden, "pairs"));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 // The regular expressions of tokenizers. Model files write them in Oniguruma's dialect; they are
-// translated to PCRE2's and run by it.
+// translated to PCRE2's and run by it; characters newer than its tables (Unicode 14 in 10.42) count
+// as unassigned.
 #pragma once
 
 #include <cstddef>
