@@ -24,7 +24,7 @@ hearth::Status read(std::string_view text) {
   HEARTH_ASSIGN_OR_RETURN(const auto* family, hearth::hf_family_of(plain));
   const HfObject config = plain.with(family->aliases);
   HEARTH_RETURN_IF_ERROR(hearth::translate_hf_config(config, *family, out));
-  (void)hearth::hf_rope_tensors(config).has_value();
+  (void)hearth::hf_rope_tensors(config, *family).has_value();
   // Enough of an embedding for the rest of the configuration to be looked at.
   hearth::TensorView embedding;
   embedding.name = "token_embd.weight";

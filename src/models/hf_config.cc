@@ -12,7 +12,6 @@
 namespace hearth {
 namespace {
 
-constexpr double kDefaultRopeTheta = 10000.0;
 constexpr std::string_view kShownTypes = "default, linear, yarn, llama3 and longrope";
 
 Status check_heads(const HfObject& config) {
@@ -36,12 +35,22 @@ Status check_heads(const HfObject& config) {
 
 Status check_activation(const HfObject& config, const HfFamily& family) {
   if (family.activations.empty()) return {};
-  HEARTH_ASSIGN_OR_RETURN(const auto activation, config.text("hidden_act"));
+  HEARTH_ASSIGN_OR_RETURN(const auto activation, config.text(family.activation_key));
   if (!activation || std::ranges::find(family.activations, *activation) != family.activations.end())
     return {};
+  return make_status(StatusCode::kUnimplemented, "{}: '{}' is '{}'; {} is supported with '{}'",
+                     config.file(), family.activation_key, *activation, family.class_name,
+                     fmt::join(family.activations, "', '"));
+}
+
+Status check_causal(const HfObject& config) {
+  HEARTH_ASSIGN_OR_RETURN(const auto both_ways, config.flag("use_bidirectional_attention"));
+  HEARTH_ASSIGN_OR_RETURN(const auto causal, config.flag("is_causal"));
+  if (!both_ways.value_or(false) && causal.value_or(true)) return {};
   return make_status(StatusCode::kUnimplemented,
-                     "{}: 'hidden_act' is '{}'; {} is supported with '{}'", config.file(),
-                     *activation, family.class_name, fmt::join(family.activations, "', '"));
+                     "{}: '{}' is {}; attention to later tokens is not supported", config.file(),
+                     both_ways.value_or(false) ? "use_bidirectional_attention" : "is_causal",
+                     both_ways.value_or(false));
 }
 
 Status translate_key(const HfObject& config, const HfKey& key, std::string_view metadata_key,
@@ -78,16 +87,32 @@ Status translate_keys(const HfObject& config, const HfFamily& family, MetadataWr
   return {};
 }
 
+Status check_rope_objects(const HfObject& config, const HfFamily& family,
+                          const std::optional<HfObject>& parameters) {
+  if (!parameters) return {};
+  const json::Value* older = config.find("rope_scaling");
+  if (older != nullptr && !(*older == *config.find("rope_parameters"))) {
+    return make_status(StatusCode::kUnimplemented,
+                       "{}: 'rope_scaling' and 'rope_parameters' are both there and differ",
+                       config.file());
+  }
+  const bool nested = parameters->has("full_attention") || parameters->has("sliding_attention");
+  if (nested == family.rope.per_kind) return {};
+  return make_status(StatusCode::kUnimplemented,
+                     "{}: 'rope_parameters' {} objects 'full_attention' and 'sliding_attention', "
+                     "which {} {}",
+                     config.file(), nested ? "holds" : "holds no", family.class_name,
+                     nested ? "does not read" : "needs");
+}
+
 // The object that describes the rotation: `rope_parameters`, or `rope_scaling` in older files.
 // Where layers with and without a window differ, it holds one object for each kind.
-Result<std::optional<HfObject>> rope_object(const HfObject& config,
+Result<std::optional<HfObject>> rope_object(const HfObject& config, const HfFamily& family,
                                             std::string_view kind = "full_attention") {
   HEARTH_ASSIGN_OR_RETURN(auto parameters, config.object("rope_parameters"));
+  HEARTH_RETURN_IF_ERROR(check_rope_objects(config, family, parameters));
   if (!parameters) return config.object("rope_scaling");
-  if (!parameters->has("full_attention") && !parameters->has("sliding_attention")) {
-    return parameters;
-  }
-  return parameters->object(kind);
+  return family.rope.per_kind ? parameters->object(kind) : parameters;
 }
 
 Result<std::string_view> rope_type(const HfObject& rope) {
@@ -106,8 +131,26 @@ Result<double> rope_number(const HfObject& rope, std::string_view key) {
   return *value;
 }
 
-Result<double> rope_theta(const HfObject& config) {
-  HEARTH_ASSIGN_OR_RETURN(const auto rope, rope_object(config));
+// Stated in the rope scaling or beside it.
+Result<std::optional<std::uint32_t>> original_context(const HfObject& config, const HfObject& rope,
+                                                      const HfFamily& family) {
+  constexpr std::string_view kKey = "original_max_position_embeddings";
+  HEARTH_ASSIGN_OR_RETURN(const auto inside, rope.size(kKey));
+  HEARTH_ASSIGN_OR_RETURN(auto beside, config.size(kKey));
+  if (!beside && family.rope.original_context > 0) beside = family.rope.original_context;
+  // Parameters of one kind of layers are complete by themselves.
+  const bool compared = inside.has_value() || family.rope.per_kind;
+  if (beside && compared && beside != inside) {
+    return error(StatusCode::kUnimplemented,
+                 "{}: '{}' is {} in the rope scaling, but {} beside it{}", config.file(), kKey,
+                 inside ? fmt::format("{}", *inside) : "missing", *beside,
+                 config.has(kKey) ? "" : " by default");
+  }
+  return beside ? beside : inside;
+}
+
+Result<double> rope_theta(const HfObject& config, const HfFamily& family) {
+  HEARTH_ASSIGN_OR_RETURN(const auto rope, rope_object(config, family));
   HEARTH_ASSIGN_OR_RETURN(auto theta, config.number("rope_theta"));
   if (rope && rope->has("rope_theta")) {
     HEARTH_ASSIGN_OR_RETURN(theta, rope->number("rope_theta"));
@@ -116,7 +159,7 @@ Result<double> rope_theta(const HfObject& config) {
     return error(StatusCode::kDataLoss, "{}: 'rope_theta' is {}; it must be above 0", config.file(),
                  *theta);
   }
-  return theta.value_or(kDefaultRopeTheta);
+  return theta.value_or(family.rope.theta);
 }
 
 Result<std::uint32_t> head_dim_of(const HfObject& config) {
@@ -133,12 +176,21 @@ Result<std::uint32_t> head_dim_of(const HfObject& config) {
 }
 
 // How many leading values of a head are rotated.
-Result<std::uint32_t> rope_dim_of(const HfObject& config) {
+Result<std::uint32_t> rope_dim_of(const HfObject& config, const HfFamily& family) {
   HEARTH_ASSIGN_OR_RETURN(const std::uint32_t head_dim, head_dim_of(config));
-  HEARTH_ASSIGN_OR_RETURN(const auto rope, rope_object(config));
+  HEARTH_ASSIGN_OR_RETURN(const auto rope, rope_object(config, family));
   HEARTH_ASSIGN_OR_RETURN(auto part, config.number("partial_rotary_factor"));
   if (rope && rope->has("partial_rotary_factor")) {
     HEARTH_ASSIGN_OR_RETURN(part, rope->number("partial_rotary_factor"));
+  }
+  if (!family.rope.partial) {
+    // The class rotates whole heads, but would compute the frequencies of a scaling for less.
+    if (part.value_or(1.0) == 1.0 || !rope) return head_dim;
+    HEARTH_ASSIGN_OR_RETURN(const std::string_view type, rope_type(*rope));
+    if (type == "default") return head_dim;
+    return error(StatusCode::kUnimplemented,
+                 "{}: 'partial_rotary_factor' is {}; with rope scaling {} rotates whole heads only",
+                 config.file(), *part, family.class_name);
   }
   if (part.value_or(1.0) <= 0.0 || part.value_or(1.0) > 1.0) {
     return error(StatusCode::kDataLoss,
@@ -153,7 +205,7 @@ Result<std::uint32_t> rope_dim_of(const HfObject& config) {
 Status translate_yarn(const HfObject& config, const HfObject& rope, const HfFamily& family,
                       MetadataWriter& out) {
   HEARTH_ASSIGN_OR_RETURN(const double factor, rope_number(rope, "factor"));
-  HEARTH_ASSIGN_OR_RETURN(const auto stated, rope.size("original_max_position_embeddings"));
+  HEARTH_ASSIGN_OR_RETURN(const auto stated, original_context(config, rope, family));
   HEARTH_ASSIGN_OR_RETURN(const auto context, config.required_size("max_position_embeddings"));
   HEARTH_ASSIGN_OR_RETURN(const auto truncate, rope.flag("truncate"));
   if (rope.has("mscale") || rope.has("mscale_all_dim") || !truncate.value_or(true)) {
@@ -181,17 +233,20 @@ Status translate_yarn(const HfObject& config, const HfObject& rope, const HfFami
 
 // Rotation of the layers with a window, where it is another.
 Status translate_local_rope(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  if (!family.rope.per_kind) return {};
   HEARTH_ASSIGN_OR_RETURN(auto theta, config.number("rope_local_base_freq"));
   HEARTH_ASSIGN_OR_RETURN(const auto parameters, config.object("rope_parameters"));
   if (parameters && parameters->has("sliding_attention")) {
-    HEARTH_ASSIGN_OR_RETURN(const auto local, rope_object(config, "sliding_attention"));
+    HEARTH_ASSIGN_OR_RETURN(const auto local, rope_object(config, family, "sliding_attention"));
     HEARTH_ASSIGN_OR_RETURN(const std::string_view type, rope_type(*local));
     if (type != "default") {
       return make_status(StatusCode::kUnimplemented,
                          "{}: rope scaling of layers with a window ('{}') is not supported",
                          config.file(), type);
     }
-    HEARTH_ASSIGN_OR_RETURN(theta, local->number("rope_theta"));
+    if (local->has("rope_theta")) {
+      HEARTH_ASSIGN_OR_RETURN(theta, local->number("rope_theta"));
+    }
   }
   if (theta) out.add(family.metadata_key("rope.freq_base_swa"), *theta);
   return {};
@@ -201,10 +256,7 @@ Status translate_local_rope(const HfObject& config, const HfFamily& family, Meta
 Status translate_longrope(const HfObject& config, const HfObject& rope, const HfFamily& family,
                           MetadataWriter& out) {
   HEARTH_ASSIGN_OR_RETURN(const auto context, config.required_size("max_position_embeddings"));
-  HEARTH_ASSIGN_OR_RETURN(auto original, rope.size("original_max_position_embeddings"));
-  if (!original) {
-    HEARTH_ASSIGN_OR_RETURN(original, config.size("original_max_position_embeddings"));
-  }
+  HEARTH_ASSIGN_OR_RETURN(const auto original, original_context(config, rope, family));
   if (!original) {
     return make_status(StatusCode::kDataLoss,
                        "{}: key 'original_max_position_embeddings' is missing", config.file());
@@ -225,14 +277,16 @@ Status translate_longrope(const HfObject& config, const HfObject& rope, const Hf
 Status translate_scaling(const HfObject& config, const HfObject& rope, const HfFamily& family,
                          MetadataWriter& out) {
   HEARTH_ASSIGN_OR_RETURN(const std::string_view type, rope_type(rope));
-  // Their divisors are a tensor.
-  if (type == "default" || type == "llama3") return {};
+  if (type == "default") return {};
   const bool is_long = type == "longrope" || type == "su";
-  if (!is_long && type != "linear" && type != "yarn") {
+  const bool is_known = is_long || type == "linear" || type == "yarn" || type == "llama3";
+  if (!is_known || (family.rope.long_only && !is_long)) {
     return make_status(StatusCode::kUnimplemented,
                        "{}: rope scaling of type '{}' is not supported; supported are {}",
-                       config.file(), type, kShownTypes);
+                       config.file(), type,
+                       family.rope.long_only ? "default and longrope" : kShownTypes);
   }
+  if (type == "llama3") return {};  // Its divisors are a tensor.
   out.add_text(family.metadata_key("rope.scaling.type"), is_long ? "longrope" : type);
   if (is_long) return translate_longrope(config, rope, family, out);
   if (type == "yarn") return translate_yarn(config, rope, family, out);
@@ -245,30 +299,32 @@ Status translate_rope(const HfObject& config, const HfFamily& family, MetadataWr
   if (!family.rotates) return {};
   // The weights are used as they lie: rotated pairs half a head apart, in every family.
   out.add_text(family.metadata_key("rope.layout"), "halves");
-  HEARTH_ASSIGN_OR_RETURN(const double theta, rope_theta(config));
+  HEARTH_ASSIGN_OR_RETURN(const double theta, rope_theta(config, family));
   out.add(family.metadata_key("rope.freq_base"), theta);
-  HEARTH_ASSIGN_OR_RETURN(const std::uint32_t rope_dim, rope_dim_of(config));
+  HEARTH_ASSIGN_OR_RETURN(const std::uint32_t rope_dim, rope_dim_of(config, family));
   out.add_size(family.metadata_key("rope.dimension_count"), rope_dim);
   HEARTH_RETURN_IF_ERROR(translate_local_rope(config, family, out));
-  HEARTH_ASSIGN_OR_RETURN(const auto rope, rope_object(config));
+  HEARTH_ASSIGN_OR_RETURN(const auto rope, rope_object(config, family));
   return rope ? translate_scaling(config, *rope, family, out) : Status();
 }
 
 // As the model's authors define it: wavelengths beyond the original context are stretched by
 // `factor`, short ones kept, with a smooth passage between.
-Result<std::vector<float>> llama3_factors(const HfObject& config, const HfObject& rope) {
+Result<std::vector<float>> llama3_factors(const HfObject& config, const HfObject& rope,
+                                          const HfFamily& family) {
   HEARTH_ASSIGN_OR_RETURN(const double factor, rope_number(rope, "factor"));
   HEARTH_ASSIGN_OR_RETURN(const double low, rope_number(rope, "low_freq_factor"));
   HEARTH_ASSIGN_OR_RETURN(const double high, rope_number(rope, "high_freq_factor"));
-  HEARTH_ASSIGN_OR_RETURN(const double original,
-                          rope_number(rope, "original_max_position_embeddings"));
+  HEARTH_ASSIGN_OR_RETURN(const auto context, config.required_size("max_position_embeddings"));
+  HEARTH_ASSIGN_OR_RETURN(const auto stated, original_context(config, rope, family));
+  const double original = stated.value_or(context);
   if (high <= low) {
     return error(StatusCode::kDataLoss,
                  "{}: 'high_freq_factor' ({}) must be above 'low_freq_factor' ({})", config.file(),
                  high, low);
   }
-  HEARTH_ASSIGN_OR_RETURN(const double theta, rope_theta(config));
-  HEARTH_ASSIGN_OR_RETURN(const std::uint32_t dim, rope_dim_of(config));
+  HEARTH_ASSIGN_OR_RETURN(const double theta, rope_theta(config, family));
+  HEARTH_ASSIGN_OR_RETURN(const std::uint32_t dim, rope_dim_of(config, family));
   std::vector<float> factors(dim / 2);
   for (std::size_t i = 0; i < factors.size(); ++i) {
     const double exponent = 2.0 * static_cast<double>(i) / static_cast<double>(dim);
@@ -280,8 +336,8 @@ Result<std::vector<float>> llama3_factors(const HfObject& config, const HfObject
 }
 
 Result<std::vector<float>> rope_list(const HfObject& config, const HfObject& rope,
-                                     std::string_view key) {
-  HEARTH_ASSIGN_OR_RETURN(const std::uint32_t dim, rope_dim_of(config));
+                                     const HfFamily& family, std::string_view key) {
+  HEARTH_ASSIGN_OR_RETURN(const std::uint32_t dim, rope_dim_of(config, family));
   const json::Value* value = rope.find(key);
   const json::Array* list = value == nullptr ? nullptr : value->as_array();
   if (list == nullptr || list->size() != dim / 2) {
@@ -361,6 +417,17 @@ const json::Value* HfObject::find(std::string_view key) const {
 bool HfObject::is_null(std::string_view key) const {
   const json::Value* value = object_.find(key);
   return value != nullptr && value->is_null();
+}
+
+Status HfObject::check_aliases() const {
+  for (const HfAlias& alias : aliases_) {
+    const json::Value* value = object_.find(alias.name);
+    const json::Value* other = object_.find(alias.alias);
+    if (value == nullptr || other == nullptr || *value == *other) continue;
+    return make_status(StatusCode::kDataLoss, "{}: '{}' and '{}' mean the same, but differ", file_,
+                       alias.name, alias.alias);
+  }
+  return {};
 }
 
 std::unexpected<Status> HfObject::wrong_type(std::string_view key, std::string_view wanted,
@@ -470,8 +537,10 @@ Result<const HfFamily*> hf_family_of(const HfObject& config) {
 
 Status translate_hf_config(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
   out.add_text("general.architecture", family.architecture);
+  HEARTH_RETURN_IF_ERROR(config.check_aliases());
   HEARTH_RETURN_IF_ERROR(translate_keys(config, family, out));
   HEARTH_RETURN_IF_ERROR(check_heads(config));
+  HEARTH_RETURN_IF_ERROR(check_causal(config));
   HEARTH_RETURN_IF_ERROR(check_activation(config, family));
   HEARTH_RETURN_IF_ERROR(translate_rope(config, family, out));
   HEARTH_RETURN_IF_ERROR(translate_hf_windows(config, family, out));
@@ -479,19 +548,19 @@ Status translate_hf_config(const HfObject& config, const HfFamily& family, Metad
   return {};
 }
 
-Result<std::vector<HfMadeTensor>> hf_rope_tensors(const HfObject& config) {
+Result<std::vector<HfMadeTensor>> hf_rope_tensors(const HfObject& config, const HfFamily& family) {
   std::vector<HfMadeTensor> tensors;
-  HEARTH_ASSIGN_OR_RETURN(const auto rope, rope_object(config));
+  HEARTH_ASSIGN_OR_RETURN(const auto rope, rope_object(config, family));
   if (!rope) return tensors;
   HEARTH_ASSIGN_OR_RETURN(const std::string_view type, rope_type(*rope));
   if (type == "llama3") {
-    HEARTH_ASSIGN_OR_RETURN(auto factors, llama3_factors(config, *rope));
+    HEARTH_ASSIGN_OR_RETURN(auto factors, llama3_factors(config, *rope, family));
     tensors.push_back({"rope_freqs.weight", std::move(factors)});
   }
   if (type == "longrope" || type == "su") {
-    HEARTH_ASSIGN_OR_RETURN(auto near, rope_list(config, *rope, "short_factor"));
+    HEARTH_ASSIGN_OR_RETURN(auto near, rope_list(config, *rope, family, "short_factor"));
     tensors.push_back({"rope_factors_short.weight", std::move(near)});
-    HEARTH_ASSIGN_OR_RETURN(auto far, rope_list(config, *rope, "long_factor"));
+    HEARTH_ASSIGN_OR_RETURN(auto far, rope_list(config, *rope, family, "long_factor"));
     tensors.push_back({"rope_factors_long.weight", std::move(far)});
   }
   return tensors;

@@ -29,6 +29,8 @@ class HfObject {
   bool has(std::string_view key) const { return find(key) != nullptr; }
   // Some classes have a default for an absent key, which null turns off. Knows no aliases.
   bool is_null(std::string_view key) const;
+  // kDataLoss where a member and its alias are both there and differ.
+  Status check_aliases() const;
 
   // nullopt when absent; kDataLoss with file, key and value when of another type or out of range.
   Result<std::optional<std::uint32_t>> size(std::string_view key) const;  // 1 to 2^31 - 1
@@ -82,7 +84,7 @@ struct HfMadeTensor {
 
 // Divisors of the rotation frequencies, [rope_dim / 2] each: one tensor for Llama-3 scaling, two
 // for LongRoPE, none for others.
-Result<std::vector<HfMadeTensor>> hf_rope_tensors(const HfObject& config);
+Result<std::vector<HfMadeTensor>> hf_rope_tensors(const HfObject& config, const HfFamily& family);
 
 // Writes the sampling defaults and end tokens of generation_config.json and, where it has none, of
 // config.json.

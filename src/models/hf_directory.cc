@@ -110,7 +110,7 @@ Status add_tensors(const std::filesystem::path& directory, const HfObject& confi
       weights.tensors, family,
       {.tied = tied.value_or(family.tied_by_default), .num_heads = num_heads}, content));
   if (!family.rotates) return {};
-  HEARTH_ASSIGN_OR_RETURN(const auto made, hf_rope_tensors(config));
+  HEARTH_ASSIGN_OR_RETURN(const auto made, hf_rope_tensors(config, family));
   for (const HfMadeTensor& tensor : made)
     HEARTH_RETURN_IF_ERROR(add_made_tensor(tensor.name, tensor.values, content));
   return {};

@@ -226,9 +226,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadConfig{"HugeHeads", "head_dim", "2147483646", StatusCode::kDataLoss,
                   "heads have 2147483646 values; 1 to 65536 are supported"},
         BadConfig{"RopeThetaZero", "rope_parameters", R"({"rope_theta":0})", StatusCode::kDataLoss,
-                  "'rope_theta' is 0"},
-        BadConfig{"PartialRotationAboveOne", "partial_rotary_factor", "1.5", StatusCode::kDataLoss,
-                  "'partial_rotary_factor' is 1.5"}),
+                  "'rope_theta' is 0"}),
     [](const auto& case_info) { return case_info.param.name; });
 
 TEST(HfDirectory, RefusesTheContradictionsBetweenConfigurationAndOutput) {

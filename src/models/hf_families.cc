@@ -104,6 +104,7 @@ constexpr std::uint32_t kWindow = 4096;  // Where a class has one and config.jso
 constexpr HfFamily llama_like(std::string_view class_name, std::string_view architecture) {
   return {.class_name = class_name,
           .architecture = architecture,
+          .activation_key = "hidden_act",
           .activations = kSilu,
           .tied_by_default = false,
           .rotates = true,
@@ -114,6 +115,7 @@ constexpr HfFamily llama_like(std::string_view class_name, std::string_view arch
           .keys = kLlamaKeys,
           .aliases = {},
           .ignored = kSavedFrequencies,
+          .rope = {},
           .windows = {},
           .translate_more = nullptr};
 }
@@ -149,6 +151,7 @@ constexpr std::array kPhi3Layer = joined(kTwoNorms, std::array{
 constexpr HfFamily phi3() {
   HfFamily family = llama_like("Phi3ForCausalLM", "phi3");
   family.layer_modules = kPhi3Layer;
+  family.rope = {.partial = true, .long_only = true, .original_context = 4096};
   family.windows = {.layers = HfWindowedLayers::kAll};
   return family;
 }
@@ -160,6 +163,7 @@ Status check_smollm3(const HfObject& config, const HfFamily& /*family*/, Metadat
 constexpr HfFamily smollm3() {
   HfFamily family = llama_like("SmolLM3ForCausalLM", "smollm3");
   family.tied_by_default = true;
+  family.rope.theta = 2e6;
   family.windows = {.layers = HfWindowedLayers::kUnrotated, .listed = true, .must_be_used = true};
   family.translate_more = check_smollm3;
   return family;
@@ -192,8 +196,6 @@ constexpr std::array kGemma3Layer =
                              module("self_attn.k_norm", "attn_k_norm", kAddOne),
                          });
 
-constexpr std::array kGemmaAliases = {HfAlias{"hidden_activation", "hidden_act"}};
-
 constexpr HfFamily gemma() {
   HfFamily family = llama_like("GemmaForCausalLM", "gemma");
   family.activations = kGemmaGelu;
@@ -203,17 +205,42 @@ constexpr HfFamily gemma() {
   return family;
 }
 
+// 0 for none, as where the key is null.
+Result<double> soft_cap(const HfObject& config, std::string_view key, double absent) {
+  HEARTH_ASSIGN_OR_RETURN(const auto cap, config.number(key));
+  if (cap && *cap <= 0.0) {
+    return error(StatusCode::kDataLoss, "{}: '{}' is {}; it must be above 0 or null", config.file(),
+                 key, *cap);
+  }
+  return cap.value_or(config.is_null(key) ? 0.0 : absent);
+}
+
+Status add_query_scale(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  constexpr std::string_view kKey = "query_pre_attn_scalar";
+  HEARTH_ASSIGN_OR_RETURN(const auto stated, config.number(kKey));
+  const double scalar = stated.value_or(256.0);
+  if (scalar <= 0.0) {
+    return make_status(StatusCode::kDataLoss, "{}: '{}' is {}; it must be above 0", config.file(),
+                       kKey, scalar);
+  }
+  out.add(family.metadata_key("attention.scale"), 1.0 / std::sqrt(scalar));
+  return {};
+}
+
 Status add_gemma2(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
-  HEARTH_ASSIGN_OR_RETURN(const auto scalar, config.number("query_pre_attn_scalar"));
-  if (scalar && *scalar > 0.0) {
-    out.add(family.metadata_key("attention.scale"), 1.0 / std::sqrt(*scalar));
-  }
-  constexpr std::array<std::string_view, 2> kCaps = {"attn_logit_softcapping",
-                                                     "final_logit_softcapping"};
-  for (const std::string_view key : kCaps) {
-    HEARTH_ASSIGN_OR_RETURN(const auto cap, config.number(key));
-    out.add(family.metadata_key(key), cap.value_or(0.0));
-  }
+  HEARTH_RETURN_IF_ERROR(add_query_scale(config, family, out));
+  HEARTH_ASSIGN_OR_RETURN(const double scores, soft_cap(config, "attn_logit_softcapping", 50.0));
+  HEARTH_ASSIGN_OR_RETURN(const double logits, soft_cap(config, "final_logit_softcapping", 30.0));
+  out.add(family.metadata_key("attn_logit_softcapping"), scores);
+  out.add(family.metadata_key("final_logit_softcapping"), logits);
+  return {};
+}
+
+// The class has the key for a cap of attention scores too, but does not use it.
+Status add_gemma3(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  HEARTH_RETURN_IF_ERROR(add_query_scale(config, family, out));
+  HEARTH_ASSIGN_OR_RETURN(const double logits, soft_cap(config, "final_logit_softcapping", 0.0));
+  out.add(family.metadata_key("final_logit_softcapping"), logits);
   return {};
 }
 
@@ -222,7 +249,8 @@ constexpr HfFamily gemma2() {
   family.class_name = "Gemma2ForCausalLM";
   family.architecture = "gemma2";
   family.layer_modules = kGemma2Layer;
-  family.aliases = kGemmaAliases;
+  family.activation_key = "hidden_activation";
+  family.activations = kGeluTanh;
   family.windows = {.layers = HfWindowedLayers::kEverySecond,
                     .listed = true,
                     .must_be_stated = true,
@@ -236,6 +264,8 @@ constexpr HfFamily gemma3() {
   family.class_name = "Gemma3ForCausalLM";
   family.architecture = "gemma3";
   family.layer_modules = kGemma3Layer;
+  family.rope = {.theta = 1e6, .per_kind = true};
+  family.translate_more = add_gemma3;
   family.windows.layers = HfWindowedLayers::kAllButOneOfSix;
   return family;
 }
@@ -259,6 +289,7 @@ constexpr HfFamily mixtral() {
   HfFamily family = llama_like("MixtralForCausalLM", "llama");
   family.layer_modules = kMixtralLayer;
   family.keys = kMixtralKeys;
+  family.rope.theta = 1e6;
   family.windows = {.layers = HfWindowedLayers::kAll};
   return family;
 }
@@ -353,9 +384,10 @@ constexpr std::array kGpt2Keys =
                          });
 
 constexpr std::array kGpt2Aliases = {
-    HfAlias{"n_layer", "num_hidden_layers"},      HfAlias{"n_embd", "hidden_size"},
-    HfAlias{"n_head", "num_attention_heads"},     HfAlias{"n_positions", "max_position_embeddings"},
-    HfAlias{"activation_function", "hidden_act"},
+    HfAlias{"n_layer", "num_hidden_layers"},
+    HfAlias{"n_embd", "hidden_size"},
+    HfAlias{"n_head", "num_attention_heads"},
+    HfAlias{"n_positions", "max_position_embeddings"},
 };
 
 // Four times the width unless `stated`.
@@ -382,6 +414,7 @@ Status add_gpt2(const HfObject& config, const HfFamily& family, MetadataWriter& 
 constexpr HfFamily gpt2() {
   return {.class_name = "GPT2LMHeadModel",
           .architecture = "gpt2",
+          .activation_key = "activation_function",
           .activations = kGeluTanh,
           .tied_by_default = true,
           .rotates = false,
@@ -392,6 +425,7 @@ constexpr HfFamily gpt2() {
           .keys = kGpt2Keys,
           .aliases = kGpt2Aliases,
           .ignored = kSavedMasks,
+          .rope = {},
           .windows = {},
           .translate_more = add_gpt2};
 }
@@ -437,6 +471,7 @@ Status add_bloom(const HfObject& config, const HfFamily& family, MetadataWriter&
 constexpr HfFamily bloom() {
   return {.class_name = "BloomForCausalLM",
           .architecture = "bloom",
+          .activation_key = {},
           .activations = {},
           .tied_by_default = true,
           .rotates = false,
@@ -447,6 +482,7 @@ constexpr HfFamily bloom() {
           .keys = kBloomKeys,
           .aliases = kBloomAliases,
           .ignored = {},
+          .rope = {},
           .windows = {},
           .translate_more = add_bloom};
 }

@@ -50,10 +50,21 @@ struct HfAlias {
   std::string_view name;
 };
 
+// How a class reads the keys of its rotation.
+struct HfRope {
+  double theta = 10000.0;  // `rope_theta` where config.json is silent.
+  bool partial = false;    // `partial_rotary_factor` is read.
+  bool per_kind = false;   // Layers with and without a window rotate by different parameters.
+  bool long_only = false;  // No scaling but longrope.
+  // `original_max_position_embeddings` where config.json is silent; 0: the rope scaling says it.
+  std::uint32_t original_context = 0;
+};
+
 struct HfFamily {
   std::string_view class_name;    // In config.json's `architectures`.
   std::string_view architecture;  // Row of the architecture table (architectures.h).
-  // What `hidden_act` may say; empty: the class knows no such key.
+  std::string_view activation_key = "hidden_act";
+  // What it may say; empty: the class knows no such key.
   std::span<const std::string_view> activations;
   bool tied_by_default = false;       // `tie_word_embeddings` when config.json is silent.
   bool rotates = true;                // Rotary positions.
@@ -65,6 +76,7 @@ struct HfFamily {
   std::span<const HfAlias> aliases;
   // Ends of the names of buffers that directories carry and nobody needs.
   std::span<const std::string_view> ignored;
+  HfRope rope;
   HfWindows windows;
   // What the tables cannot say; may be nullptr.
   Status (*translate_more)(const HfObject& config, const HfFamily& family, MetadataWriter& out);

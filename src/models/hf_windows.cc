@@ -130,12 +130,6 @@ Result<std::vector<bool>> windowed_layers(const HfObject& config, const HfFamily
   return listed;
 }
 
-Status other_unrotated_layers(const HfObject& config, std::string_view key) {
-  return make_status(StatusCode::kUnimplemented,
-                     "{}: '{}' is {}; only every {}th layer of all can go unrotated", config.file(),
-                     key, json::dump(*config.find(key)), kUnrotatedPeriod);
-}
-
 }  // namespace
 
 Status translate_hf_windows(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
@@ -154,7 +148,9 @@ Status check_hf_unrotated_layers(const HfObject& config) {
   if (value == nullptr) {
     HEARTH_ASSIGN_OR_RETURN(const auto interval, config.size("no_rope_layer_interval"));
     if (interval.value_or(kUnrotatedPeriod) == kUnrotatedPeriod) return {};
-    return other_unrotated_layers(config, "no_rope_layer_interval");
+    return make_status(StatusCode::kUnimplemented,
+                       "{}: 'no_rope_layer_interval' is {}; only {} is supported", config.file(),
+                       *interval, kUnrotatedPeriod);
   }
   const json::Array* rotated = value->as_array();
   if (rotated == nullptr || rotated->size() != count) {
@@ -165,7 +161,10 @@ Status check_hf_unrotated_layers(const HfObject& config) {
   for (std::uint32_t i = 0; i < count; ++i) {
     std::int64_t flag = -1;
     if (!(*rotated)[i].to_int64(flag) || flag != (is_rotated(i) ? 1 : 0)) {
-      return other_unrotated_layers(config, "no_rope_layers");
+      return make_status(StatusCode::kUnimplemented,
+                         "{}: 'no_rope_layers' is not {} for layer {}; only every {}th layer of "
+                         "all can go unrotated",
+                         config.file(), is_rotated(i) ? 1 : 0, i, kUnrotatedPeriod);
     }
   }
   return {};
