@@ -164,6 +164,18 @@ Result<std::uint64_t> checked_mul(std::uint64_t a, std::uint64_t b, std::string_
   return product;
 }
 
+Result<bool> file_exists(const std::filesystem::path& path) {
+  std::error_code failure;
+  const auto named = std::filesystem::symlink_status(path, failure);
+  if (named.type() == std::filesystem::file_type::not_found) return false;
+  if (named.type() == std::filesystem::file_type::none) {
+    return std::unexpected(read_error(path, failure.value()));
+  }
+  if (std::filesystem::exists(path, failure)) return true;
+  return error(StatusCode::kNotFound, "'{}' is a broken link: its target '{}' cannot be reached",
+               path.string(), std::filesystem::read_symlink(path, failure).string());
+}
+
 Result<std::string> read_text_file(const std::filesystem::path& path, std::uint64_t max_bytes) {
   HEARTH_ASSIGN_OR_RETURN(const OpenedFile opened, open_regular_file(path));
   std::string text;

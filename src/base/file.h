@@ -78,6 +78,10 @@ class ByteReader {
 Result<std::uint64_t> checked_add(std::uint64_t a, std::uint64_t b, std::string_view what);
 Result<std::uint64_t> checked_mul(std::uint64_t a, std::uint64_t b, std::string_view what);
 
+// False where nothing has this name. kNotFound for a link whose target is missing, with the target:
+// a copied directory of links is incomplete, not without the file.
+Result<bool> file_exists(const std::filesystem::path& path);
+
 // The whole file as text; kOutOfRange when it is larger than `max_bytes`.
 Result<std::string> read_text_file(const std::filesystem::path& path, std::uint64_t max_bytes);
 

@@ -28,6 +28,19 @@ std::span<const std::byte> bytes_of(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));
 }
 
+TEST_F(FileTest, TellsMissingFilesFromBrokenLinks) {
+  EXPECT_EQ(file_exists(directory_ / "file"), false);
+  ASSERT_TRUE(write_file_atomically(directory_ / "file", "content").ok());
+  fs::create_symlink("file", directory_ / "link");
+  EXPECT_EQ(file_exists(directory_ / "file"), true);
+  EXPECT_EQ(file_exists(directory_ / "link"), true);
+  fs::remove(directory_ / "file");
+  const auto broken = file_exists(directory_ / "link");
+  ASSERT_FALSE(broken.has_value());
+  EXPECT_EQ(broken.error().code(), StatusCode::kNotFound);
+  EXPECT_TRUE(broken.error().message().contains("is a broken link: its target 'file'"));
+}
+
 TEST_F(FileTest, MapsTheWholeFile) {
   const fs::path path = directory_ / "data";
   ASSERT_TRUE(write_file_atomically(path, "content").ok());

@@ -121,20 +121,20 @@ Status add_shard(const std::filesystem::path& path, const NameSet* expected,
 
 Result<SafetensorsDirectory> open_safetensors_directory(const std::filesystem::path& path) {
   SafetensorsDirectory directory;
-  std::error_code failure;
   const auto single = path / kSingleName;
-  if (std::filesystem::exists(single, failure)) {
+  HEARTH_ASSIGN_OR_RETURN(const bool is_single, file_exists(single));
+  if (is_single) {
     const Status status = add_shard(single, nullptr, directory);
     if (!status.ok()) return std::unexpected(status.with_context(kSingleName));
     return directory;
   }
-  if (!std::filesystem::exists(path / kIndexName, failure)) {
-    return std::unexpected(no_weights(path));
-  }
+  HEARTH_ASSIGN_OR_RETURN(const bool is_sharded, file_exists(path / kIndexName));
+  if (!is_sharded) return std::unexpected(no_weights(path));
   HEARTH_ASSIGN_OR_RETURN(const WeightMap shards, read_index(path / kIndexName));
   directory.num_shards = shards.size();
   for (const auto& [name, tensors] : shards) {
-    if (!std::filesystem::exists(path / name, failure)) {
+    HEARTH_ASSIGN_OR_RETURN(const bool exists, file_exists(path / name));
+    if (!exists) {
       return error(StatusCode::kNotFound, "{} names the shard '{}', which is missing", kIndexName,
                    name);
     }

@@ -18,7 +18,9 @@ Generated from `src/models/architectures.cc`; do not edit. A GGUF file names its
 
 Each is checked against transformers on tiny random models (`tests/golden/models`): logits within a
 stated budget, the same greedy text. That proves the arithmetic, not the quality of any released
-model's answers. A file with tensors or settings that its row does not know is refused.
+model's answers. A file with tensors that its row does not know is refused, and so are settings that
+are known to change the arithmetic and are not supported. Keys that transformers does not read are
+ignored; in Hugging Face directories an absent key is the class's default or refused as missing.
 
 | architecture | models | positions | norms | feed-forward |
 | --- | --- | --- | --- | --- |

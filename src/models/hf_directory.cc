@@ -1,11 +1,14 @@
 #include "models/hf_directory.h"
 
+#include <algorithm>
 #include <array>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
+#include "base/file.h"
 #include "base/json.h"
 #include "formats/safetensors_directory.h"
 #include "models/hf_config.h"
@@ -24,11 +27,6 @@ constexpr std::size_t kMaxConfigBytes = std::size_t{1} << 20;
 constexpr std::size_t kMaxTokenizerConfigBytes = std::size_t{16} << 20;
 constexpr std::size_t kMaxTemplateBytes = std::size_t{1} << 20;
 
-bool file_exists(const std::filesystem::path& path) {
-  std::error_code failure;
-  return std::filesystem::exists(path, failure);
-}
-
 // The object in a JSON file of the directory.
 Result<json::Object> read_object(const std::filesystem::path& directory, std::string_view name,
                                  std::size_t max_bytes) {
@@ -44,7 +42,8 @@ Result<json::Object> read_object(const std::filesystem::path& directory, std::st
 
 Result<json::Object> read_optional_object(const std::filesystem::path& directory,
                                           std::string_view name, std::size_t max_bytes) {
-  if (!file_exists(directory / name)) return json::Object();
+  HEARTH_ASSIGN_OR_RETURN(const bool exists, file_exists(directory / name));
+  if (!exists) return json::Object();
   return read_object(directory, name, max_bytes);
 }
 
@@ -68,7 +67,8 @@ std::optional<std::string_view> template_in(const json::Value& value) {
 // The file of its own comes first, as in transformers.
 Status add_chat_template(const std::filesystem::path& directory, MetadataWriter& out) {
   constexpr std::string_view kKey = "tokenizer.chat_template";
-  if (file_exists(directory / kTemplateName)) {
+  HEARTH_ASSIGN_OR_RETURN(const bool has_file, file_exists(directory / kTemplateName));
+  if (has_file) {
     HEARTH_ASSIGN_OR_RETURN(const std::string text,
                             read_text_file(directory / kTemplateName, kMaxTemplateBytes));
     out.add_text(kKey, text);
@@ -95,6 +95,32 @@ Status add_metadata(const std::filesystem::path& directory, const HfObject& conf
   return add_chat_template(directory, out);
 }
 
+Result<bool> declares_bias(const HfObject& config, const HfFamily& family, std::string_view role) {
+  const auto row = std::ranges::find_if(
+      family.biases, [&](const HfBias& bias) { return role.starts_with(bias.role_start); });
+  if (row == family.biases.end()) return false;
+  if (row->key.empty()) return row->by_default;
+  HEARTH_ASSIGN_OR_RETURN(const auto stated, config.flag(row->key));
+  return stated.value_or(row->by_default);
+}
+
+// Undeclared ones are left out by the class, so that using them would be another model.
+Status check_biases(const std::vector<SafetensorsTensor>& tensors, const HfObject& config,
+                    const HfFamily& family) {
+  for (const SafetensorsTensor& tensor : tensors) {
+    const auto role = hf_role_of(family, tensor.name);
+    if (!role || !role->name.starts_with("blk.") || !role->name.ends_with(".bias")) continue;
+    const std::string_view in_layer =
+        std::string_view(role->name).substr(role->name.find('.', 4) + 1);
+    HEARTH_ASSIGN_OR_RETURN(const bool declared, declares_bias(config, family, in_layer));
+    if (declared) continue;
+    return make_status(StatusCode::kDataLoss,
+                       "tensor '{}' is a bias that by {} {} does not have there", tensor.name,
+                       config.file(), family.class_name);
+  }
+  return {};
+}
+
 Status add_tensors(const std::filesystem::path& directory, const HfObject& config,
                    const HfFamily& family, ModelFileContent& content) {
   HEARTH_ASSIGN_OR_RETURN(SafetensorsDirectory weights, open_safetensors_directory(directory));
@@ -103,6 +129,7 @@ Status add_tensors(const std::filesystem::path& directory, const HfObject& confi
                        : fmt::format("safetensors in {} shards", weights.num_shards);
   content.file_bytes = weights.file_bytes;
   content.mappings = std::move(weights.mappings);
+  HEARTH_RETURN_IF_ERROR(check_biases(weights.tensors, config, family));
   HEARTH_ASSIGN_OR_RETURN(const auto tied, config.flag("tie_word_embeddings"));
   HEARTH_ASSIGN_OR_RETURN(const std::uint32_t num_heads,
                           config.required_size("num_attention_heads"));
@@ -118,7 +145,8 @@ Status add_tensors(const std::filesystem::path& directory, const HfObject& confi
 
 Status add_side_files(const std::filesystem::path& directory, ModelFileContent& content) {
   for (const std::string_view name : kSideFiles) {
-    if (!file_exists(directory / name)) continue;
+    HEARTH_ASSIGN_OR_RETURN(const bool exists, file_exists(directory / name));
+    if (!exists) continue;
     HEARTH_ASSIGN_OR_RETURN(MappedFile file, MappedFile::open(directory / name));
     content.side_files.emplace(name, std::move(file));
   }
@@ -126,9 +154,8 @@ Status add_side_files(const std::filesystem::path& directory, ModelFileContent& 
 }
 
 Result<ModelFile> read_directory(const std::filesystem::path& directory) {
-  if (!file_exists(directory / kConfigName)) {
-    return error(StatusCode::kNotFound, "holds no {}", kConfigName);
-  }
+  HEARTH_ASSIGN_OR_RETURN(const bool exists, file_exists(directory / kConfigName));
+  if (!exists) return error(StatusCode::kNotFound, "holds no {}", kConfigName);
   HEARTH_ASSIGN_OR_RETURN(const json::Object object,
                           read_object(directory, kConfigName, kMaxConfigBytes));
   const HfObject plain(object, kConfigName);

@@ -5,9 +5,11 @@
 
 #include <cstring>
 #include <filesystem>
+#include <span>
 #include <string>
 #include <vector>
 
+#include "formats/safetensors.h"
 #include "models/model_test_util.h"
 #include "tests/support/temp_directory.h"
 
@@ -234,10 +236,58 @@ TEST(HfDirectory, RefusesTheContradictionsBetweenConfigurationAndOutput) {
   change_member(untied.path() / "config.json", "tie_word_embeddings", "false");
   EXPECT_THAT(load_status(untied.path()).message(),
               HasSubstr("'lm_head.weight' is missing, although 'tie_word_embeddings' is false"));
-  // Some directories carry a second copy of the embedding, which transformers does not use either.
-  const HfCase tied("llama-bf16");
-  change_member(tied.path() / "config.json", "tie_word_embeddings", "true");
-  EXPECT_EQ(open_hf_directory(tied.path())->find_tensor("output.weight"), nullptr);
+}
+
+// Copies the bytes of one tensor over those of another in the directory's only file.
+void repeat_tensor(const std::filesystem::path& directory, std::string_view from,
+                   std::string_view to) {
+  const auto path = directory / "model.safetensors";
+  std::string bytes = read_text_file(path, 1u << 20).value();
+  const auto tensors = read_safetensors(std::as_bytes(std::span(bytes))).value();
+  const auto source = std::ranges::find(tensors, from, &SafetensorsTensor::name);
+  const auto target = std::ranges::find(tensors, to, &SafetensorsTensor::name);
+  ASSERT_TRUE(source != tensors.end() && target != tensors.end());
+  std::string changed = bytes;
+  const auto offset = [&](const SafetensorsTensor& tensor) {
+    return reinterpret_cast<const char*>(tensor.data.data()) - bytes.data();
+  };
+  std::memcpy(changed.data() + offset(*target), bytes.data() + offset(*source),
+              source->data.size());
+  ASSERT_TRUE(write_file_atomically(path, changed).ok());
+}
+
+// As transformers since its version 5: a stored matrix that differs from the embedding is used.
+TEST(HfDirectory, ATiedOutputIsLeftOutOnlyWhereItRepeatsTheEmbedding) {
+  const HfCase model("llama-bf16");
+  change_member(model.path() / "config.json", "tie_word_embeddings", "true");
+  EXPECT_NE(open_hf_directory(model.path())->find_tensor("output.weight"), nullptr);
+  repeat_tensor(model.path(), "model.embed_tokens.weight", "lm_head.weight");
+  EXPECT_EQ(open_hf_directory(model.path())->find_tensor("output.weight"), nullptr);
+}
+
+TEST(HfDirectory, RefusesBiasesThatTheConfigurationDoesNotDeclare) {
+  const auto message = [](const std::string& name, const std::string& key) {
+    const HfCase model(name);
+    change_member(model.path() / "config.json", key, "false");
+    return load_status(model.path()).message();
+  };
+  EXPECT_THAT(
+      message("llama-bf16", "attention_bias"),
+      HasSubstr("_proj.bias' is a bias that by config.json LlamaForCausalLM does not have"));
+  EXPECT_THAT(message("llama-bf16", "mlp_bias"), HasSubstr("_proj.bias' is a bias that by"));
+  EXPECT_THAT(message("qwen2moe", "qkv_bias"), HasSubstr("_proj.bias' is a bias that by"));
+  EXPECT_EQ(message("qwen2", "attention_bias"), "");  // The class knows no such key.
+}
+
+TEST(HfDirectory, SaysWhichLinkIsBroken) {
+  for (const std::string name :
+       {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"}) {
+    const HfCase model("llama-tied");
+    std::filesystem::remove(model.path() / name);
+    std::filesystem::create_symlink("../../blobs/0a1b", model.path() / name);
+    EXPECT_THAT(load_status(model.path()).message(),
+                HasSubstr(name + "' is a broken link: its target '../../blobs/0a1b'"));
+  }
 }
 
 TEST(HfDirectory, RemoteCodeIsNeverRunAndSaidSo) {

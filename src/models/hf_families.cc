@@ -51,6 +51,13 @@ constexpr std::array<std::string_view, 2> kGemmaGelu = {"gelu", "gelu_pytorch_ta
 constexpr std::array<std::string_view, 1> kSavedFrequencies = {".rotary_emb.inv_freq"};
 constexpr std::array<std::string_view, 2> kSavedMasks = {".attn.bias", ".attn.masked_bias"};
 
+constexpr std::array kEveryBias = {HfBias{"", "", true}};
+constexpr std::array kLlamaBiases = {HfBias{"attn_", "attention_bias"}, HfBias{"ffn_", "mlp_bias"}};
+constexpr std::array kAttentionBiases = {HfBias{"attn_", "attention_bias"}};
+constexpr std::array kQwen2Biases = {HfBias{"attn_output", ""}, HfBias{"attn_", "", true}};
+constexpr std::array kQwen2MoeBiases = {HfBias{"attn_output", ""},
+                                        HfBias{"attn_", "qkv_bias", true}};
+
 constexpr std::array kDecoderKeys = {
     required("num_hidden_layers", "block_count"),
     required("hidden_size", "embedding_length"),
@@ -115,6 +122,7 @@ constexpr HfFamily llama_like(std::string_view class_name, std::string_view arch
           .keys = kLlamaKeys,
           .aliases = {},
           .ignored = kSavedFrequencies,
+          .biases = kLlamaBiases,
           .rope = {},
           .windows = {},
           .translate_more = nullptr};
@@ -122,12 +130,14 @@ constexpr HfFamily llama_like(std::string_view class_name, std::string_view arch
 
 constexpr HfFamily mistral() {
   HfFamily family = llama_like("MistralForCausalLM", "llama");
+  family.biases = {};
   family.windows = {.layers = HfWindowedLayers::kAll, .size = kWindow};
   return family;
 }
 
 constexpr HfFamily qwen2() {
   HfFamily family = llama_like("Qwen2ForCausalLM", "qwen2");
+  family.biases = kQwen2Biases;
   family.windows = {
       .layers = HfWindowedLayers::kUpper, .listed = true, .must_be_used = true, .size = kWindow};
   return family;
@@ -135,6 +145,7 @@ constexpr HfFamily qwen2() {
 
 constexpr HfFamily qwen3() {
   HfFamily family = llama_like("Qwen3ForCausalLM", "qwen3");
+  family.biases = kAttentionBiases;
   family.layer_modules = kQwen3Layer;
   family.windows = {
       .layers = HfWindowedLayers::kUpper, .listed = true, .must_be_used = true, .size = kWindow};
@@ -150,6 +161,7 @@ constexpr std::array kPhi3Layer = joined(kTwoNorms, std::array{
 
 constexpr HfFamily phi3() {
   HfFamily family = llama_like("Phi3ForCausalLM", "phi3");
+  family.biases = {};
   family.layer_modules = kPhi3Layer;
   family.rope = {.partial = true, .long_only = true, .original_context = 4096};
   family.windows = {.layers = HfWindowedLayers::kAll};
@@ -198,6 +210,7 @@ constexpr std::array kGemma3Layer =
 
 constexpr HfFamily gemma() {
   HfFamily family = llama_like("GemmaForCausalLM", "gemma");
+  family.biases = kAttentionBiases;
   family.activations = kGemmaGelu;
   family.tied_by_default = true;
   family.modules = kGemmaModules;
@@ -287,6 +300,7 @@ constexpr std::array kMixtralLayer =
 
 constexpr HfFamily mixtral() {
   HfFamily family = llama_like("MixtralForCausalLM", "llama");
+  family.biases = {};
   family.layer_modules = kMixtralLayer;
   family.keys = kMixtralKeys;
   family.rope.theta = 1e6;
@@ -342,6 +356,7 @@ constexpr std::array kQwenMoeAliases = {HfAlias{"num_local_experts", "num_expert
 
 constexpr HfFamily qwen2_moe() {
   HfFamily family = llama_like("Qwen2MoeForCausalLM", "qwen2moe");
+  family.biases = kQwen2MoeBiases;
   family.layer_modules = kQwen2MoeLayer;
   family.keys = kQwenMoeKeys;
   family.aliases = kQwenMoeAliases;
@@ -355,6 +370,7 @@ constexpr HfFamily qwen2_moe() {
 
 constexpr HfFamily qwen3_moe() {
   HfFamily family = qwen2_moe();
+  family.biases = kAttentionBiases;
   family.class_name = "Qwen3MoeForCausalLM";
   family.architecture = "qwen3moe";
   family.windows = {.layers = HfWindowedLayers::kAll, .must_be_used = true, .size = kWindow};
@@ -425,6 +441,7 @@ constexpr HfFamily gpt2() {
           .keys = kGpt2Keys,
           .aliases = kGpt2Aliases,
           .ignored = kSavedMasks,
+          .biases = kEveryBias,
           .rope = {},
           .windows = {},
           .translate_more = add_gpt2};
@@ -482,6 +499,7 @@ constexpr HfFamily bloom() {
           .keys = kBloomKeys,
           .aliases = kBloomAliases,
           .ignored = {},
+          .biases = kEveryBias,
           .rope = {},
           .windows = {},
           .translate_more = add_bloom};

@@ -50,6 +50,14 @@ struct HfAlias {
   std::string_view name;
 };
 
+// Whether the modules of a layer whose role starts like this have a bias: as `key` says, or always
+// as `by_default` where that is empty.
+struct HfBias {
+  std::string_view role_start;
+  std::string_view key;
+  bool by_default = false;
+};
+
 // How a class reads the keys of its rotation.
 struct HfRope {
   double theta = 10000.0;  // `rope_theta` where config.json is silent.
@@ -76,6 +84,8 @@ struct HfFamily {
   std::span<const HfAlias> aliases;
   // Ends of the names of buffers that directories carry and nobody needs.
   std::span<const std::string_view> ignored;
+  // The first row that fits counts; where none does there is no bias.
+  std::span<const HfBias> biases;
   HfRope rope;
   HfWindows windows;
   // What the tables cannot say; may be nullptr.

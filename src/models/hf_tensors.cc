@@ -18,6 +18,7 @@ namespace {
 
 constexpr std::string_view kOutputName = "lm_head.weight";
 constexpr std::string_view kOutputRole = "output.weight";
+constexpr std::string_view kEmbeddingRole = "token_embd.weight";
 constexpr std::string_view kLayerRole = "blk.";
 
 // "a.b.weight" is the module "a.b" and the kind "weight".
@@ -220,6 +221,17 @@ Status apply(HfTransform transform, std::string_view name, std::size_t num_heads
   return {};
 }
 
+// Whether the output matrix is a second copy of the embedding.
+bool repeats_embedding(const SafetensorsTensor& output,
+                       const std::vector<SafetensorsTensor>& tensors, const HfFamily& family) {
+  const auto embedding = std::ranges::find_if(tensors, [&](const SafetensorsTensor& tensor) {
+    const auto role = hf_role_of(family, tensor.name);
+    return role && role->name == kEmbeddingRole;
+  });
+  return embedding != tensors.end() && embedding->type == output.type &&
+         embedding->shape == output.shape && std::ranges::equal(embedding->data, output.data);
+}
+
 Status add_tensor(const SafetensorsTensor& source, const std::optional<HfRole>& role,
                   std::size_t num_heads, ModelFileContent& content) {
   HEARTH_ASSIGN_OR_RETURN(TensorView tensor, to_tensor_view(source));
@@ -262,7 +274,10 @@ Status add_hf_tensors(const std::vector<SafetensorsTensor>& tensors, const HfFam
   for (const SafetensorsTensor& tensor : tensors) {
     const bool is_output = tensor.name == kOutputName;
     has_output |= is_output;
-    if (is_ignored(family, tensor.name) || (is_output && facts.tied)) continue;
+    if (is_ignored(family, tensor.name)) continue;
+    // As transformers does since its version 5: one that differs is used although the key says
+    // tied.
+    if (is_output && facts.tied && repeats_embedding(tensor, tensors, family)) continue;
     HEARTH_RETURN_IF_ERROR(
         add_tensor(tensor, hf_role_of(family, tensor.name), facts.num_heads, content));
   }

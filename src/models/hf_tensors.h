@@ -24,7 +24,7 @@ std::optional<HfRole> hf_role_of(const HfFamily& family, std::string_view name);
 std::string hf_spelling(const HfFamily& family, std::string_view role);
 
 struct HfTensorFacts {
-  bool tied = false;          // The output matrix is the embedding; a stored one is left out.
+  bool tied = false;          // The output matrix is the embedding, unless another one is stored.
   std::size_t num_heads = 1;  // For HfTransform::kHeadwise.
 };
 
