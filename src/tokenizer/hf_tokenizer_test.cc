@@ -183,11 +183,12 @@ TEST(HfTokenizerTest, BoundsWhatDecodersMakeOfAToken) {
 
 TEST(HfTokenizerTest, BoundsTemplates) {
   const auto with = [](std::size_t num_items, std::size_t num_ids) {
-    return file_with(fmt::format(
-        R"("post_processor":{{"type":"TemplateProcessing","single":[{{"Sequence":{{"id":"A"}}}},{}],)"
-        R"("pair":[{{"Sequence":{{"id":"A"}}}},{{"Sequence":{{"id":"B"}}}}],)"
-        R"("special_tokens":{{"x":{{"ids":[{}]}}}}}},)",
-        repeated(R"({"SpecialToken":{"id":"x"}})", num_items), repeated("5", num_ids)));
+    return file_with(
+        fmt::format(R"("post_processor":{{"type":"TemplateProcessing","single":)"
+                    R"([{{"Sequence":{{"id":"A"}}}},{}],)"
+                    R"("pair":[{{"Sequence":{{"id":"A"}}}},{{"Sequence":{{"id":"B"}}}}],)"
+                    R"("special_tokens":{{"x":{{"ids":[{}]}}}}}},)",
+                    repeated(R"({"SpecialToken":{"id":"x"}})", num_items), repeated("5", num_ids)));
   };
   EXPECT_TRUE(make(with(63, 16)).has_value());
   expect_refused(with(64, 1), StatusCode::kOutOfRange, "65 items; the limit is 64");

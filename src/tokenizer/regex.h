@@ -4,7 +4,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <string_view>
 
@@ -15,13 +17,19 @@ namespace hearth {
 // Working memory of searches. Not thread-safe: one per text under way.
 class RegexScratch {
  public:
-  RegexScratch();
+  // What searches that look far or backtrack much may cost together, in steps of the matcher; more
+  // for each byte of their texts.
+  static constexpr std::uint64_t kEffort = 20'000'000;
+  static constexpr std::uint64_t kEffortPerByte = 200;
+
+  // A request to stop ends the searches.
+  explicit RegexScratch(std::stop_token stop = {}, std::uint64_t effort = kEffort);
   RegexScratch(const RegexScratch&) = delete;
   RegexScratch& operator=(const RegexScratch&) = delete;
   ~RegexScratch();
 
-  // A search went beyond its limit on backtracking; further searches find nothing, so that an
-  // expression made to be slow cannot take its time again and again.
+  // The searches cost more than they may; further ones find nothing, so that an expression made to
+  // be slow cannot take its time again and again.
   bool gave_up() const { return gave_up_; }
 
  private:
@@ -57,8 +65,7 @@ class Regex {
 // ones too, unless they touch the match before. Borrows all three.
 class RegexMatches {
  public:
-  RegexMatches(const Regex& regex, std::string_view text, RegexScratch& scratch)
-      : regex_(regex), text_(text), scratch_(scratch) {}
+  RegexMatches(const Regex& regex, std::string_view text, RegexScratch& scratch);
 
   // Finds the next match; false when there is none.
   bool next();
@@ -66,10 +73,20 @@ class RegexMatches {
   std::size_t end() const { return end_; }
 
  private:
+  enum class Outcome : std::uint8_t { kFound, kNone, kLooksFurther, kTooManySteps, kFailed };
+  Outcome search_near(std::size_t start, std::size_t end);
+  Outcome find_at(std::size_t start);
+  Outcome outcome_of(int rc);
+  bool find();
+  std::size_t window_end(std::size_t start) const;
+  std::size_t after_code_point(std::size_t at) const;
+  bool give_up();
+
   const Regex& regex_;
   std::string_view text_;
   RegexScratch& scratch_;
   std::size_t search_ = 0;  // Where the next search starts.
+  std::size_t found_begin_ = 0, found_end_ = 0;
   std::size_t begin_ = 0;
   std::size_t end_ = std::string_view::npos;
 };

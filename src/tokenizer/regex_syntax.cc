@@ -6,6 +6,8 @@
 #include <charconv>
 #include <cstdint>
 
+#include "base/utf8.h"
+
 namespace hearth {
 
 namespace {
@@ -42,7 +44,7 @@ class Translator {
   std::unexpected<Status> refuse(std::string_view what) const {
     return error(StatusCode::kUnimplemented,
                  "the regular expression '{}' has {} at byte {}, which has no translation",
-                 pattern_, what, at_);
+                 pattern_excerpt(pattern_), what, at_);
   }
 
   bool next_is(std::string_view text) const { return pattern_.substr(at_).starts_with(text); }
@@ -63,10 +65,26 @@ class Translator {
         return open_group();
       case '{':
         return repeat();
+      case '^':
+        return line_start();
       default:
         copy(1);
         return {};
     }
+  }
+
+  // These two see the end of a text, and with it the end of a window on a text, by \z alone.
+  // Oniguruma finds no line behind the last line break.
+  Status line_start() {
+    out_ += R"((?:\A|(?<=\n)(?!\z)))";
+    ++at_;
+    return {};
+  }
+  Status before_last_break() {
+    if (in_class_) return refuse("'\\Z' in a class").error();
+    out_ += R"((?=\n?\z))";
+    at_ += 2;
+    return {};
   }
 
   Status open_class() {
@@ -132,6 +150,11 @@ class Translator {
       return {};
     }
     ++end;
+    for (const std::string_view count : {least, most}) {
+      if (count.size() > 3 || (count.size() == 3 && count > "256")) {
+        return refuse("a repeat of more than 256").error();
+      }
+    }
     // Possessive in PCRE2, a repeated repeat in Oniguruma.
     if (end < pattern_.size() && pattern_[end] == '+') {
       return refuse("a counted repeat with '+' behind it").error();
@@ -178,9 +201,10 @@ class Translator {
       case 'f':
       case 'v':
         return control(c);
+      case 'Z':
+        return before_last_break();
       case 'A':
       case 'z':
-      case 'Z':
         if (in_class_) break;
         copy(2);
         return {};
@@ -287,6 +311,16 @@ class Translator {
 };
 
 }  // namespace
+
+std::string pattern_excerpt(std::string_view pattern) {
+  constexpr std::size_t kMaxChars = 80;
+  std::size_t end = 0;
+  for (std::size_t num_chars = 0; end < pattern.size(); ++num_chars) {
+    if (num_chars == kMaxChars) return fmt::format("{}...", pattern.substr(0, end));
+    end += utf8::decode(pattern.substr(end)).length;
+  }
+  return std::string(pattern);
+}
 
 Result<std::string> translate_regex(std::string_view pattern) {
   return Translator(pattern).run();

@@ -12,4 +12,7 @@ namespace hearth {
 // Oniguruma. kUnimplemented names what has no translation here.
 Result<std::string> translate_regex(std::string_view pattern);
 
+// The beginning of a pattern, for messages.
+std::string pattern_excerpt(std::string_view pattern);
+
 }  // namespace hearth

@@ -123,7 +123,7 @@ class Encoding {
  public:
   Encoding(const TokenizerParts& parts, const JoinedText& joined, std::vector<TokenId>& ids,
            const std::stop_token& stop)
-      : parts_(parts), joined_(joined), ids_(ids), stop_(stop) {}
+      : parts_(parts), joined_(joined), ids_(ids), stop_(stop), regex_scratch_(stop) {}
 
   void run(const SpecialMatcher& raw, const SpecialMatcher& normalized) {
     const std::string_view text = joined_.text;
