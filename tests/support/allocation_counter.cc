@@ -57,12 +57,17 @@ void on_free(const volatile void* memory) {
 
 namespace {
 
-void* count_and_allocate(std::size_t size, std::size_t alignment) {
+// nullptr when there is none.
+void* count_and_allocate(std::size_t size, std::size_t alignment) noexcept {
   const std::size_t rounded =
       (std::max<std::size_t>(size, 1) + alignment - 1) / alignment * alignment;
   void* memory = std::aligned_alloc(alignment, rounded);
+  if (memory != nullptr) count(::malloc_usable_size(memory));
+  return memory;
+}
+
+void* or_throw(void* memory) {
   if (memory == nullptr) throw std::bad_alloc();
-  count(::malloc_usable_size(memory));
   return memory;
 }
 
@@ -75,9 +80,16 @@ void* count_and_allocate(std::size_t size, std::size_t alignment) {
 }  // namespace
 
 void* operator new(std::size_t size) {
-  return count_and_allocate(size, __STDCPP_DEFAULT_NEW_ALIGNMENT__);
+  return or_throw(count_and_allocate(size, __STDCPP_DEFAULT_NEW_ALIGNMENT__));
 }
 void* operator new(std::size_t size, std::align_val_t alignment) {
+  return or_throw(count_and_allocate(size, static_cast<std::size_t>(alignment)));
+}
+// AddressSanitizer's own, if they stayed, would meet the operators delete below.
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
+  return count_and_allocate(size, __STDCPP_DEFAULT_NEW_ALIGNMENT__);
+}
+void* operator new(std::size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept {
   return count_and_allocate(size, static_cast<std::size_t>(alignment));
 }
 void operator delete(void* memory) noexcept {
