@@ -75,8 +75,7 @@ Result<std::unique_ptr<Tokenizer>> load_tokenizer(const std::string& given,
     path = std::move(location.path);
   }
   if (path.extension() == ".json" || std::filesystem::exists(path / "tokenizer.json", failure)) {
-    HEARTH_ASSIGN_OR_RETURN(HfTokenizer loaded, load_hf_tokenizer(path));
-    return std::move(loaded.tokenizer);
+    return load_hf_tokenizer(path);
   }
   HEARTH_ASSIGN_OR_RETURN(const ModelFile file, open_model(path.string(), models_dir));
   return Tokenizer::load(file);

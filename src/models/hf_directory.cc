@@ -47,21 +47,28 @@ Result<json::Object> read_optional_object(const std::filesystem::path& directory
   return read_object(directory, name, max_bytes);
 }
 
-// A template, or the one named "default" in a list of named ones.
-std::optional<std::string_view> template_in(const json::Value& value) {
+// A template, or of a list of named ones the one named "default", or the only one.
+Result<std::optional<std::string_view>> template_in(const json::Value& value) {
+  if (value.is_null()) return std::nullopt;
   if (value.as_string() != nullptr) return *value.as_string();
-  if (value.as_array() == nullptr) return std::nullopt;
-  for (const json::Value& item : *value.as_array()) {
-    const json::Object* named = item.as_object();
-    if (named == nullptr) continue;
-    const json::Value* name = named->find("name");
-    const json::Value* text = named->find("template");
-    if (name != nullptr && *name == json::Value("default") && text != nullptr &&
-        text->as_string() != nullptr) {
-      return *text->as_string();
-    }
+  const json::Array* list = value.as_array();
+  if (list == nullptr) {
+    return error(StatusCode::kDataLoss, "{}: 'chat_template' is {}, neither a string nor an array",
+                 kTokenizerConfigName, value.type_name());
   }
-  return std::nullopt;
+  std::optional<std::string_view> chosen;
+  for (const json::Value& item : *list) {
+    const json::Object* named = item.as_object();
+    const json::Value* name = named == nullptr ? nullptr : named->find("name");
+    const json::Value* text = named == nullptr ? nullptr : named->find("template");
+    if (name == nullptr || text == nullptr || text->as_string() == nullptr) {
+      return error(StatusCode::kDataLoss,
+                   "{}: 'chat_template' has an entry without a 'name' and a 'template'",
+                   kTokenizerConfigName);
+    }
+    if (list->size() == 1 || *name == json::Value("default")) chosen = *text->as_string();
+  }
+  return chosen;
 }
 
 // The file of its own comes first, as in transformers.
@@ -79,7 +86,8 @@ Status add_chat_template(const std::filesystem::path& directory, MetadataWriter&
       read_optional_object(directory, kTokenizerConfigName, kMaxTokenizerConfigBytes));
   const json::Value* value = object.find("chat_template");
   if (value == nullptr) return {};
-  if (const auto text = template_in(*value)) out.add_text(kKey, *text);
+  HEARTH_ASSIGN_OR_RETURN(const auto text, template_in(*value));
+  if (text) out.add_text(kKey, *text);
   return {};
 }
 

@@ -363,6 +363,19 @@ TEST(HfDirectory, ChatTemplatesComeFromTheirOwnFileFirst) {
                                     R"({"name":"default","template":"d"}]})")
                   .ok());
   EXPECT_EQ(chat_template(), "d");
+  const auto replace_by = [&](std::string_view templates) {
+    return write_file_atomically(model.path() / "tokenizer_config.json",
+                                 fmt::format(R"({{"chat_template":{}}})", templates));
+  };
+  ASSERT_TRUE(replace_by(R"([{"name":"rag","template":"only"}])").ok());
+  EXPECT_EQ(chat_template(), "only");
+  ASSERT_TRUE(
+      replace_by(R"([{"name":"rag","template":"r"},{"name":"tools","template":"t"}])").ok());
+  EXPECT_EQ(chat_template(), "none");
+  for (const std::string_view wrong : {"1", R"([{"name":"default"}])"}) {
+    ASSERT_TRUE(replace_by(wrong).ok());
+    EXPECT_THAT(open_model_file(model.path()).error().message(), HasSubstr("'chat_template'"));
+  }
   ASSERT_TRUE(write_file_atomically(model.path() / "chat_template.jinja", "own").ok());
   EXPECT_EQ(chat_template(), "own");
 }

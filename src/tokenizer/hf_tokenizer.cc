@@ -337,24 +337,6 @@ void set_roles(const json::Object& config, TokenizerParts& parts) {
   add_once(special.end_of_generation, special.eos);
 }
 
-// "eos_token_id": one id or several.
-Status add_generation_ends(const json::Object& config, TokenizerParts& parts) {
-  const json::Value* value = config.find("eos_token_id");
-  if (value == nullptr || value->is_null()) return {};
-  const json::Array one = {*value};
-  const json::Array& ids = value->as_array() != nullptr ? *value->as_array() : one;
-  for (const json::Value& entry : ids) {
-    std::int64_t id = -1;
-    const bool is_id = entry.to_int64(id) && id >= 0 && id < INT32_MAX;
-    if (!is_id || !parts.vocabulary->contains(static_cast<TokenId>(id))) {
-      return make_status(StatusCode::kDataLoss, "'eos_token_id' has {}; there are {} tokens",
-                         json::dump(entry), parts.vocabulary->size());
-    }
-    add_once(parts.special.end_of_generation, static_cast<TokenId>(id));
-  }
-  return {};
-}
-
 Result<json::Object> parse_config(const std::string& text, std::string_view file) {
   if (text.empty()) return json::Object();
   auto value = json::parse(text);
@@ -367,30 +349,6 @@ Result<json::Object> parse_config(const std::string& text, std::string_view file
   return *object;
 }
 
-// "chat_template": a text, or [{"name": ..., "template": ...}].
-Status read_chat_templates(const json::Object& config, HfTokenizer& made) {
-  const json::Value* value = config.find("chat_template");
-  if (value == nullptr || value->is_null()) return {};
-  if (const std::string* source = value->as_string()) {
-    made.chat_templates.push_back({.name = "default", .source = *source});
-    return {};
-  }
-  const json::Array* list = value->as_array();
-  if (list == nullptr) {
-    return make_status(StatusCode::kDataLoss,
-                       "'chat_template' is {}, neither a string nor an array", value->type_name());
-  }
-  for (std::size_t i = 0; i < list->size(); ++i) {
-    HEARTH_ASSIGN_OR_RETURN(const HfFields fields,
-                            HfFields::of(&(*list)[i], fmt::format("chat_template[{}]", i)));
-    NamedChatTemplate named;
-    HEARTH_ASSIGN_OR_RETURN(named.name, fields.text("name"));
-    HEARTH_ASSIGN_OR_RETURN(named.source, fields.text("template"));
-    made.chat_templates.push_back(std::move(named));
-  }
-  return {};
-}
-
 // An empty text for a file that is not there.
 Result<std::string> read_beside(const std::filesystem::path& directory, std::string_view name) {
   auto text = read_text_file(directory / name, kMaxConfigBytes);
@@ -398,12 +356,10 @@ Result<std::string> read_beside(const std::filesystem::path& directory, std::str
   return text;
 }
 
-Result<HfTokenizer> make_from(const HfTokenizerFiles& files, std::string_view tokenizer_name) {
-  HfTokenizer made;
+Result<std::unique_ptr<Tokenizer>> make_from(const HfTokenizerFiles& files,
+                                             std::string_view tokenizer_name) {
   HEARTH_ASSIGN_OR_RETURN(const json::Object config,
                           parse_config(files.tokenizer_config, "tokenizer_config.json"));
-  HEARTH_ASSIGN_OR_RETURN(const json::Object generation,
-                          parse_config(files.generation_config, "generation_config.json"));
   const auto in_file = [tokenizer_name](const Status& status) {
     return std::unexpected(status.with_context(tokenizer_name));
   };
@@ -412,40 +368,22 @@ Result<HfTokenizer> make_from(const HfTokenizerFiles& files, std::string_view to
   auto parts = Assembler(*document).run();
   if (!parts) return in_file(parts.error());
   set_roles(config, *parts);
-  if (const Status status = add_generation_ends(generation, *parts); !status.ok()) {
-    return std::unexpected(status.with_context("generation_config.json"));
-  }
-  if (!files.chat_template.empty()) {
-    made.chat_templates.push_back({.name = "default", .source = files.chat_template});
-  } else if (const Status status = read_chat_templates(config, made); !status.ok()) {
-    return std::unexpected(status.with_context("tokenizer_config.json"));
-  }
-  made.tokenizer = Tokenizer::assemble(*std::move(parts));
-  return made;
+  return Tokenizer::assemble(*std::move(parts));
 }
 
 }  // namespace
 
-const std::string* HfTokenizer::default_chat_template() const {
-  const auto found = std::ranges::find(chat_templates, "default", &NamedChatTemplate::name);
-  if (found != chat_templates.end()) return &found->source;
-  return chat_templates.size() == 1 ? &chat_templates.front().source : nullptr;
-}
-
-Result<HfTokenizer> load_hf_tokenizer(const std::filesystem::path& path) {
+Result<std::unique_ptr<Tokenizer>> load_hf_tokenizer(const std::filesystem::path& path) {
   const bool is_directory = std::filesystem::is_directory(path);
   const std::filesystem::path directory = is_directory ? path : path.parent_path();
   const std::filesystem::path file = is_directory ? path / "tokenizer.json" : path;
   HfTokenizerFiles files;
   HEARTH_ASSIGN_OR_RETURN(files.tokenizer_json, read_text_file(file, HfDocument::kMaxBytes));
   HEARTH_ASSIGN_OR_RETURN(files.tokenizer_config, read_beside(directory, "tokenizer_config.json"));
-  HEARTH_ASSIGN_OR_RETURN(files.generation_config,
-                          read_beside(directory, "generation_config.json"));
-  HEARTH_ASSIGN_OR_RETURN(files.chat_template, read_beside(directory, "chat_template.jinja"));
   return make_from(files, file.string());
 }
 
-Result<HfTokenizer> make_hf_tokenizer(const HfTokenizerFiles& files) {
+Result<std::unique_ptr<Tokenizer>> make_hf_tokenizer(const HfTokenizerFiles& files) {
   return make_from(files, "tokenizer.json");
 }
 

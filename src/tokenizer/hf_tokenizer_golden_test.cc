@@ -65,7 +65,7 @@ class HfGoldenTest : public testing::TestWithParam<const char*> {
     const std::string stem = std::string("hf/") + GetParam();
     auto loaded = load_hf_tokenizer(kGoldenPath + stem + ".json");
     ASSERT_TRUE(loaded.has_value()) << loaded.error().to_string();
-    tokenizer_ = std::move(loaded->tokenizer);
+    tokenizer_ = *std::move(loaded);
     golden_ = read_golden(stem + ".golden.json");
   }
 

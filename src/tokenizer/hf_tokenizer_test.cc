@@ -28,7 +28,7 @@ std::string file_with(std::string_view sections, std::string_view model = kModel
   return fmt::format("{{{}{}{}}}", kAdded, sections, model);
 }
 
-Result<HfTokenizer> make(std::string json) {
+Result<std::unique_ptr<Tokenizer>> make(std::string json) {
   HfTokenizerFiles files;
   files.tokenizer_json = std::move(json);
   return make_hf_tokenizer(files);
@@ -37,7 +37,7 @@ Result<HfTokenizer> make(std::string json) {
 Ids ids_of(std::string json, std::string_view text) {
   const auto made = make(std::move(json));
   EXPECT_TRUE(made.has_value()) << made.error().to_string();
-  return made ? made->tokenizer->encode(text, false, SpecialText::kParse) : Ids();
+  return made ? (*made)->encode(text, false, SpecialText::kParse) : Ids();
 }
 
 void expect_refused(std::string json, StatusCode code, std::string_view part) {
@@ -176,7 +176,7 @@ TEST(HfTokenizerTest, BoundsWhatDecodersMakeOfAToken) {
   };
   const auto made = make(with("String", 3));
   ASSERT_TRUE(made.has_value()) << made.error().to_string();
-  EXPECT_EQ(made->tokenizer->token_bytes(0, false), std::string(64, 'a'));
+  EXPECT_EQ((*made)->token_bytes(0, false), std::string(64, 'a'));
   expect_refused(with("String", 4), StatusCode::kOutOfRange, "256 times longer; the limit is 64");
   expect_refused(with("Regex", 3), StatusCode::kOutOfRange, "125 times longer; the limit is 64");
 }
@@ -196,47 +196,36 @@ TEST(HfTokenizerTest, BoundsTemplates) {
   expect_refused(with(1, 100'000), StatusCode::kOutOfRange, "100001 ids");
 }
 
-TEST(HfTokenizerTest, RolesAndTemplatesComeFromTheConfigs) {
+TEST(HfTokenizerTest, RolesComeFromTheConfig) {
   HfTokenizerFiles files;
   files.tokenizer_json = file_with(
       R"("post_processor":{"type":"TemplateProcessing","single":[{"SpecialToken":{"id":"<end>",)"
       R"("type_id":0}},{"Sequence":{"id":"A","type_id":0}}],"pair":[{"Sequence":{"id":"A"}},)"
       R"({"Sequence":{"id":"B","type_id":1}}],)"
       R"("special_tokens":{"<end>":{"id":"<end>","ids":[5]}}},)");
-  files.tokenizer_config =
-      R"({"bos_token":{"content":"<end>"},"eos_token":"c","chat_template":)"
-      R"([{"name":"tool_use","template":"T"},{"name":"default","template":"D"}]})";
-  files.generation_config = R"({"eos_token_id":[2,4]})";
+  files.tokenizer_config = R"({"bos_token":{"content":"<end>"},"eos_token":"c"})";
   const auto made = make_hf_tokenizer(files);
   ASSERT_TRUE(made.has_value()) << made.error().to_string();
-  const SpecialTokens& special = made->tokenizer->special();
+  const SpecialTokens& special = (*made)->special();
   EXPECT_EQ(special.bos, 5);
   EXPECT_EQ(special.eos, 2);
   EXPECT_TRUE(special.add_bos);
   EXPECT_FALSE(special.add_eos);
-  EXPECT_EQ(special.end_of_generation, (Ids{2, 4}));
-  EXPECT_EQ(made->tokenizer->encode("ab", true, SpecialText::kPlain), (Ids{5, 3}));
-  ASSERT_NE(made->default_chat_template(), nullptr);
-  EXPECT_EQ(*made->default_chat_template(), "D");
-  EXPECT_EQ(made->chat_templates.size(), 2u);
-
-  files.chat_template = "from its own file";
-  EXPECT_EQ(*make_hf_tokenizer(files)->default_chat_template(), "from its own file");
-  files.generation_config = R"({"eos_token_id":77})";
-  const auto refused = make_hf_tokenizer(files);
-  ASSERT_FALSE(refused.has_value());
-  EXPECT_TRUE(refused.error().message().contains("generation_config.json"));
+  EXPECT_EQ(special.end_of_generation, (Ids{2}));
+  EXPECT_EQ((*made)->encode("ab", true, SpecialText::kPlain), (Ids{5, 3}));
 }
 
 TEST(HfTokenizerTest, LoadsFromADirectoryAndFromAPath) {
   const test::TempDirectory directory;
   const std::filesystem::path file = directory.path() / "tokenizer.json";
   ASSERT_TRUE(write_file_atomically(file, file_with("")).ok());
-  ASSERT_TRUE(write_file_atomically(directory.path() / "chat_template.jinja", "J").ok());
+  ASSERT_TRUE(
+      write_file_atomically(directory.path() / "tokenizer_config.json", R"({"eos_token":"c"})")
+          .ok());
   for (const std::filesystem::path& path : {directory.path(), file}) {
     const auto loaded = load_hf_tokenizer(path);
     ASSERT_TRUE(loaded.has_value()) << loaded.error().to_string();
-    EXPECT_EQ(*loaded->default_chat_template(), "J");
+    EXPECT_EQ((*loaded)->special().eos, 2);
   }
   EXPECT_EQ(load_hf_tokenizer(directory.path() / "none").error().code(), StatusCode::kNotFound);
   ASSERT_TRUE(write_file_atomically(file, "{").ok());
@@ -252,7 +241,7 @@ TEST(HfTokenizerTest, NormalizedControlTokensRespectTheSpans) {
       R"("c":2,"ab":3," ":4}},"merges":[]}}}})");
   const auto made = make(json);
   ASSERT_TRUE(made.has_value()) << made.error().to_string();
-  const Tokenizer& tokenizer = *made->tokenizer;
+  const Tokenizer& tokenizer = **made;
   // The token's own text is normalized as well: " <end>".
   EXPECT_EQ(tokenizer.encode("<END>b", false, SpecialText::kParse), (Ids{5, 1}));
   EXPECT_EQ(tokenizer.encode("<END>", false, SpecialText::kPlain).size(), 6u);
@@ -271,14 +260,13 @@ TEST(HfTokenizerTest, LongHostileTextsTakeLinearTime) {
       R"({"model":{"type":"Unigram","unk_id":0,"vocab":[["<unk>",0],["a",-1],["aa",-1.5]]}})";
   const auto made = make(json);
   ASSERT_TRUE(made.has_value()) << made.error().to_string();
-  EXPECT_EQ(made->tokenizer->encode(std::string(1'000'000, 'a'), false, SpecialText::kPlain).size(),
+  EXPECT_EQ((*made)->encode(std::string(1'000'000, 'a'), false, SpecialText::kPlain).size(),
             500'000u);
   const auto words =
       make(R"({"model":{"type":"WordPiece","unk_token":"u","vocab":{"u":0,"a":1,"##a":2}}})");
   ASSERT_TRUE(words.has_value()) << words.error().to_string();
-  EXPECT_EQ(words->tokenizer->encode(std::string(1'000'000, 'a'), false, SpecialText::kPlain),
-            (Ids{0}));
-  EXPECT_EQ(words->tokenizer->encode("aaa", false, SpecialText::kPlain), (Ids{1, 2, 2}));
+  EXPECT_EQ((*words)->encode(std::string(1'000'000, 'a'), false, SpecialText::kPlain), (Ids{0}));
+  EXPECT_EQ((*words)->encode("aaa", false, SpecialText::kPlain), (Ids{1, 2, 2}));
 }
 
 }  // namespace

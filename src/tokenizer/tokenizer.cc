@@ -230,8 +230,7 @@ Result<std::unique_ptr<Tokenizer>> Tokenizer::load(const ModelFile& file) {
     HfTokenizerFiles files;
     files.tokenizer_json = *tokenizer_json;
     files.tokenizer_config = file.side_file("tokenizer_config.json").value_or("");
-    HEARTH_ASSIGN_OR_RETURN(HfTokenizer made, make_hf_tokenizer(files));
-    return std::move(made.tokenizer);
+    return make_hf_tokenizer(files);
   }
   HEARTH_ASSIGN_OR_RETURN(const TokenizerMetadata metadata, read_tokenizer_metadata(file));
   return create(metadata);
