@@ -47,14 +47,7 @@ class BenchModelCommand final : public Command {
     add_kv_cache_dtype(options, bench_.kv_cache_dtype);
     options.section("Machine");
     add_models_dir(options, models_dir_);
-    options.add(num_threads_,
-                {.name = "threads", .help = "Threads that compute. 0: one per usable CPU."},
-                {.min = 0, .max = 1024});
-    options.add(kernels_,
-                {.name = "kernels",
-                 .help = "Kernel set to use (see 'hearth version'). auto: the best for this CPU.",
-                 .placeholder = "NAME",
-                 .advanced = true});
+    add_cpu_options(options, num_threads_, kernels_);
     options.section("Output");
     options.add(json_,
                 {.name = "json",

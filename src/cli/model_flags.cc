@@ -14,6 +14,17 @@ void add_kv_cache_dtype(OptionSet& options, DType& target) {
        {kv_cache_dtype_name(DType::kQ8_0), DType::kQ8_0}});
 }
 
+void add_cpu_options(OptionSet& options, std::size_t& num_threads, std::string& kernels) {
+  options.add(num_threads,
+              {.name = "threads", .help = "Threads that compute. 0: one per usable CPU."},
+              {.min = 0, .max = 1024});
+  options.add(kernels,
+              {.name = "kernels",
+               .help = "Kernel set to use (see 'hearth version'). auto: the best for this CPU.",
+               .placeholder = "NAME",
+               .advanced = true});
+}
+
 void ModelFlags::declare(OptionSet& options) {
   options.section("Model");
   add_models_dir(options, models_dir_);
@@ -51,14 +62,7 @@ void ModelFlags::declare(OptionSet& options) {
                .advanced = true},
               {.min = 1, .max = 64});
   options.section("Machine");
-  options.add(options_.num_threads,
-              {.name = "threads", .help = "Threads that compute. 0: one per usable CPU."},
-              {.min = 0, .max = 1024});
-  options.add(options_.kernels,
-              {.name = "kernels",
-               .help = "Kernel set to use (see 'hearth version'). auto: the best for this CPU.",
-               .placeholder = "NAME",
-               .advanced = true});
+  add_cpu_options(options, options_.num_threads, options_.kernels);
 }
 
 void ModelFlags::declare_concurrency(OptionSet& options) {

@@ -1,6 +1,7 @@
 // The options of every command that runs a model.
 #pragma once
 
+#include <cstddef>
 #include <string>
 
 #include "base/options.h"
@@ -11,6 +12,9 @@ namespace hearth {
 
 // Declares --kv-cache-dtype.
 void add_kv_cache_dtype(OptionSet& options, DType& target);
+
+// Declares --threads and --kernels, which make_cpu_device() takes.
+void add_cpu_options(OptionSet& options, std::size_t& num_threads, std::string& kernels);
 
 class ModelFlags {
  public:

@@ -111,14 +111,7 @@ class PerplexityCommand final : public Command {
                 {.min = 0, .max = kMaxTextBytes});
     add_models_dir(options, models_dir_);
     add_kv_cache_dtype(options, options_.kv_cache_dtype);
-    options.add(num_threads_,
-                {.name = "threads", .help = "Threads that compute. 0: one per usable CPU."},
-                {.min = 0, .max = 1024});
-    options.add(kernels_,
-                {.name = "kernels",
-                 .help = "Kernel set to use (see 'hearth version'). auto: the best for this CPU.",
-                 .placeholder = "NAME",
-                 .advanced = true});
+    add_cpu_options(options, num_threads_, kernels_);
     options.add(json_, {.name = "json", .help = "Print the figures as JSON."});
   }
 
