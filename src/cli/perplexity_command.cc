@@ -4,6 +4,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "cli/command.h"
 #include "cli/model_flags.h"
 #include "cli/model_path.h"
@@ -117,6 +118,11 @@ class PerplexityCommand final : public Command {
 
   Status run() override {
     HEARTH_ASSIGN_OR_RETURN(const std::string text, read_text_file(text_, kMaxTextBytes));
+    if (!utf8::is_valid(
+            text)) {  // The tokenizer would replace what is not, and judge another text.
+      return make_status(StatusCode::kInvalidArgument, "'{}' is not UTF-8 from byte {} on", text_,
+                         utf8::first_invalid(text));
+    }
     HEARTH_ASSIGN_OR_RETURN(const auto device,
                             make_cpu_device({.num_threads = num_threads_, .kernels = kernels_}));
     HEARTH_ASSIGN_OR_RETURN(const auto loaded, load_model(model_, models_dir_, *device));

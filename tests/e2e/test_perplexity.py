@@ -27,6 +27,12 @@ class Perplexity(HearthTest):
         text = self.refused(EXIT_FAILURE, "perplexity", MODEL, path)
         self.assertRegex(text, r"the text has \d+ tokens, but at least 1024 are needed")
 
+    def test_a_text_that_is_not_utf8_is_refused_with_the_place(self):
+        path = pathlib.Path(self.write("text.txt", ""))
+        path.write_bytes(b"abc\xff" + b"x" * 10000)
+        text = self.refused(EXIT_FAILURE, "perplexity", MODEL, path)
+        self.assertIn("is not UTF-8 from byte 3 on", text)
+
     def test_tokens_beyond_the_models_vocabulary_are_refused(self):
         big = {"id": 2000000, "content": "<big>", "single_word": False, "lstrip": False, "rstrip": False,
                "normalized": False, "special": False}
