@@ -6,6 +6,7 @@
 #include "base/status.h"
 #include "server/api_request.h"
 #include "server/request_schemas.h"
+#include "server/schema.h"
 
 namespace {
 
@@ -32,7 +33,12 @@ void check_params(const hearth::GenerationParams& params) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  const std::string_view body(reinterpret_cast<const char*>(data), size);
+  const auto parsed =
+      hearth::parse_json_object(std::string_view(reinterpret_cast<const char*>(data), size));
+  check(parsed);
+  if (!parsed) return 0;
+  const hearth::json::Value& body = *parsed;
+  check(hearth::requested_model(body));
   const auto chat = hearth::parse_chat_request(body, kVocabSize);
   check(chat);
   if (chat) check_params(chat->params);

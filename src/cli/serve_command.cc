@@ -1,4 +1,5 @@
 #include <csignal>
+#include <future>
 
 #include "base/build_info.h"
 #include "base/log.h"
@@ -86,11 +87,23 @@ class ServeCommand final : public Command {
     server_.http.max_body_bytes = max_body_.bytes;
 
     Metrics metrics;
-    std::unique_ptr<ServedModel> model;  // Outlives the server.
-    HEARTH_ASSIGN_OR_RETURN(const auto server, Server::start(server_, metrics));
+    std::shared_ptr<ServedModel> model;  // Outlives the server.
+    ModelSpec spec;
+    spec.names = {options.served_name};
+    spec.source = model_;
+    if (spec.names.front().empty()) spec.names.front() = default_model_name(options.path);
+    spec.load = [&](std::size_t) -> Result<LoadedModel> {
+      HEARTH_ASSIGN_OR_RETURN(model, ServedModel::load(options, metrics));
+      return LoadedModel{.ref = ModelRef::of(*model), .owner = model};
+    };
+    std::vector<ModelSpec> specs;
+    specs.push_back(std::move(spec));
+    ModelPool models({}, std::move(specs));
+    HEARTH_ASSIGN_OR_RETURN(const auto server, Server::start(server_, models, metrics));
     server->stop_on_signals();
-    HEARTH_ASSIGN_OR_RETURN(model, ServedModel::load(options, metrics));
-    server->serve(ModelRef::of(*model));
+    std::promise<Status> loaded;
+    models.load("", [&loaded](const Status& status) { loaded.set_value(status); });
+    HEARTH_RETURN_IF_ERROR(loaded.get_future().get());
     const bool is_ipv6 = server_.http.host.find(':') != std::string::npos;
     const std::string host = is_ipv6 ? "[" + server_.http.host + "]" : server_.http.host;
     const std::string address = fmt::format("http://{}:{}", host, server->port());

@@ -50,13 +50,6 @@ Result<ChatTemplate> template_of(const std::filesystem::path& path) {
   return ChatTemplate::compile(source);
 }
 
-// Directories have dots in their names, but no extension.
-std::string name_of(const std::filesystem::path& path) {
-  std::error_code failure;
-  const bool is_directory = std::filesystem::is_directory(path, failure);
-  return (is_directory ? path.filename() : path.stem()).string();
-}
-
 // Every id that ends an answer: those of the tokenizer, and those that the model names besides.
 Result<std::vector<TokenId>> end_ids(const Tokenizer& tokenizer, const ModelFile& file,
                                      std::size_t vocab_size) {
@@ -86,6 +79,13 @@ std::uint64_t digest_of(const ModelFile& file) {
 }
 
 }  // namespace
+
+// Directories have dots in their names, but no extension.
+std::string default_model_name(const std::filesystem::path& path) {
+  std::error_code failure;
+  const bool is_directory = std::filesystem::is_directory(path, failure);
+  return (is_directory ? path.filename() : path.stem()).string();
+}
 
 Status check_vocabulary(const Tokenizer& tokenizer, const ModelConfig& config) {
   if (tokenizer.vocab_size() <= config.vocab_size) return {};
@@ -169,7 +169,7 @@ Result<std::unique_ptr<ServedModel>> ServedModel::load(const ServedModelOptions&
                                                        Metrics& metrics) {
   HEARTH_ASSIGN_OR_RETURN(ModelFile file, open_model_file(options.path));
   auto impl = std::make_unique<Impl>(std::move(file));
-  impl->name = options.served_name.empty() ? name_of(options.path) : options.served_name;
+  impl->name = options.served_name.empty() ? default_model_name(options.path) : options.served_name;
   impl->created =
       std::chrono::duration_cast<std::chrono::seconds>(system_clock().wall_now().time_since_epoch())
           .count();

@@ -21,9 +21,13 @@ namespace hearth {
 // kDataLoss when the tokenizer has tokens that the model has no row for.
 Status check_vocabulary(const Tokenizer& tokenizer, const ModelConfig& config);
 
+// What a model is called when nobody says otherwise: the file's name without its extension, or the
+// directory's.
+std::string default_model_name(const std::filesystem::path& path);
+
 struct ServedModelOptions {
   std::filesystem::path path;
-  std::string served_name;  // Empty: the file name without its extension, or the directory.
+  std::string served_name;                   // Empty: see default_model_name().
   std::filesystem::path chat_template_file;  // Empty: the template inside the model file.
   std::size_t num_threads = 0;
   std::string kernels = "auto";

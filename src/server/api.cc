@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <stop_token>
@@ -10,7 +11,6 @@
 #include <vector>
 
 #include "base/build_info.h"
-#include "base/fingerprint.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/utf8.h"
@@ -28,42 +28,42 @@ HttpResponse json_response(const json::Value& body) {
   return response;
 }
 
+// Facts of a loaded model.
+json::Value meta_json(const ModelRef& model) {
+  const ModelConfig& config = model.engine->model_config();
+  const auto count = [](std::size_t value) { return static_cast<std::int64_t>(value); };
+  return json::Object{{"n_ctx", count(model.engine->max_model_len())},
+                      {"n_ctx_train", count(config.context_len)},
+                      {"n_vocab", count(model.tokenizer->vocab_size())},
+                      {"n_embd", count(config.hidden_size)},
+                      {"n_layer", count(config.num_layers)},
+                      {"architecture", config.architecture}};
+}
+
+// One of the names of a model, which have an entry each.
+json::Value model_json(const ModelStatus& model, const std::string& name) {
+  json::Object out{{"id", name},
+                   {"object", "model"},
+                   {"created", model.lease ? model.lease->created : 0},
+                   {"owned_by", "hearth"},
+                   {"root", model.names.front()},
+                   {"parent", nullptr},
+                   {"status", model_state_name(model.state)}};
+  if (!model.failure.empty()) out.append("failure", model.failure);
+  if (model.lease == nullptr) return out;
+  out.append("max_model_len", static_cast<std::int64_t>(model.lease->engine->max_model_len()));
+  out.append("meta", meta_json(*model.lease));
+  return out;
+}
+
 ApiError loading() {
   return unavailable("loading", "The model is still loading.");
 }
 
-// Of what the answer to a request depends on, besides the request.
-std::string fingerprint(const ModelRef& model) {
-  Fingerprint hash;
-  hash.mix(build_info().version).mix(model.name).mix(model.digest);
-  hash.mix(model.engine->max_model_len());
-  if (model.chat_template != nullptr) hash.mix(model.chat_template->source());
-  return fmt::format("fp_{:010x}", hash.value() & 0xffffffffffu);
-}
-
-json::Value model_json(const ModelRef& model) {
-  const ModelConfig& config = model.engine->model_config();
-  const auto count = [](std::size_t value) { return static_cast<std::int64_t>(value); };
-  const std::int64_t context = count(model.engine->max_model_len());
-  return json::Object{{"id", model.name},
-                      {"object", "model"},
-                      {"created", model.created},
-                      {"owned_by", "hearth"},
-                      {"root", model.name},
-                      {"parent", nullptr},
-                      {"max_model_len", context},
-                      {"meta", json::Object{{"n_ctx", context},
-                                            {"n_ctx_train", count(config.context_len)},
-                                            {"n_vocab", count(model.tokenizer->vocab_size())},
-                                            {"n_embd", count(config.hidden_size)},
-                                            {"n_layer", count(config.num_layers)},
-                                            {"architecture", config.architecture}}}};
-}
-
-// The same for every name there is not: no hint what else might exist.
-ApiError no_such_model() {
-  return {404, "model_not_found", "This model is not served here; see GET /v1/models.", "model",
-          std::nullopt};
+// Nothing can be answered yet, but soon.
+bool still_loading(const std::vector<ModelStatus>& models) {
+  return std::ranges::all_of(
+      models, [](const ModelStatus& model) { return model.state == ModelState::kLoading; });
 }
 
 json::Value ids_json(const std::vector<TokenId>& ids) {
@@ -94,7 +94,10 @@ struct Api::Call {
   std::shared_ptr<HttpExchange> exchange;
   std::string id;  // What stands for {id} in the path.
   bool on_worker = false;
-  std::stop_source stop = {};  // Of the work on it: the client has left, or the server ends.
+  json::Value body = {};        // Of a POST, parsed.
+  ModelLease model = {};        // What answers, of routes that need one.
+  std::string model_name = {};  // As the request calls it.
+  std::stop_source stop = {};   // Of the work on it: the client has left, or the server ends.
   std::unique_ptr<std::stop_callback<std::function<void()>>> on_shutdown = nullptr;
 
   // Answers from whatever thread the handler runs on.
@@ -111,7 +114,7 @@ struct Api::Call {
 
 struct Api::Route {
   RouteInfo info;
-  void (Api::*handler)(Call&);
+  Handler handler;
   bool needs_model = false;
   bool on_worker = false;
 };
@@ -129,9 +132,9 @@ const std::vector<Api::Route>& Api::routes() {
        kModel,
        kWorker},
       {{"POST", "/completions", "The same.", completion_schema}, &Api::completion, kModel, kWorker},
-      {{"GET", "/v1/models", "The models served.", nullptr}, &Api::models, kModel},
-      {{"GET", "/models", "The same.", nullptr}, &Api::models, kModel},
-      {{"GET", "/v1/models/{id}", "One model.", nullptr}, &Api::one_model, kModel},
+      {{"GET", "/v1/models", "The models served.", nullptr}, &Api::models},
+      {{"GET", "/models", "The same.", nullptr}, &Api::models},
+      {{"GET", "/v1/models/{id}", "One model.", nullptr}, &Api::one_model},
       {{"POST", "/tokenize", "Token ids of a text or conversation.", tokenize_schema},
        &Api::tokenize,
        kModel,
@@ -142,12 +145,12 @@ const std::vector<Api::Route>& Api::routes() {
        kWorker},
       {{"GET", "/tokenizer_info", "Special tokens and chat template.", nullptr},
        &Api::tokenizer_info,
-       kModel},
+       kModel,
+       kWorker},
       {{"GET", "/health", "Liveness: 503 when the engine is stuck.", nullptr}, &Api::health},
       {{"GET", "/readyz", "Readiness: 503 while loading or draining.", nullptr}, &Api::ready},
       {{"GET", "/healthz", "Generates one token; the result is kept for a while.", nullptr},
-       &Api::probe,
-       kModel},
+       &Api::probe},
       {{"GET", "/metrics", "Prometheus metrics.", nullptr}, &Api::metrics_text, false, kWorker},
       {{"GET", "/openapi.json", "This description.", nullptr}, &Api::openapi},
       {{"GET", "/docs", "This description as a page.", nullptr}, &Api::docs},
@@ -156,26 +159,21 @@ const std::vector<Api::Route>& Api::routes() {
   return table;
 }
 
-Api::Api(const ApiOptions& options, Metrics& metrics)
+Api::Api(const ApiOptions& options, ModelPool& models, Metrics& metrics)
     : options_(options),
+      pool_(models),
       metrics_(metrics),
       health_probe_(std::make_shared<HealthProbe>(options.health_probe_ttl)),
       workers_(options.num_workers, options.max_waiting_for_worker) {}
 
 Api::~Api() {
   shutdown_.request_stop();
-}
-
-void Api::serve(ModelRef model) {
-  HEARTH_CHECK(!loaded_);
-  model_ = std::move(model);
-  fingerprint_ = fingerprint(model_);
-  loaded_ = true;
+  pool_.close();
 }
 
 void Api::fail_answers() {
   shutdown_.request_stop();
-  if (loaded_) model_.engine->stop();
+  pool_.stop_answers();
 }
 
 void Api::handle(HttpRequest request, std::shared_ptr<HttpExchange> exchange) {
@@ -214,10 +212,6 @@ void Api::handle(HttpRequest request, std::shared_ptr<HttpExchange> exchange) {
 }
 
 void Api::dispatch(const Route& route, Call call) {
-  if (route.needs_model && !loaded_) {
-    reject(call, loading());
-    return;
-  }
   if (!route.on_worker) {
     (this->*route.handler)(call);
     return;
@@ -226,18 +220,53 @@ void Api::dispatch(const Route& route, Call call) {
   shared->exchange->on_disconnect([stop = shared->stop]() mutable { stop.request_stop(); });
   shared->on_shutdown = std::make_unique<std::stop_callback<std::function<void()>>>(
       shutdown_.get_token(), [stop = shared->stop]() mutable { stop.request_stop(); });
-  const bool queued = workers_.try_post(
-      [this, shared, handler = route.handler] { (this->*handler)(*shared); },
-      [this, shared](const std::exception& exception) {
+  if (route.needs_model) {
+    post_to_worker(shared,
+                   [this, shared, handler = route.handler] { run_with_model(shared, handler); });
+  } else {
+    post_to_worker(shared, [this, shared, handler = route.handler] { (this->*handler)(*shared); });
+  }
+}
+
+void Api::post_to_worker(const std::shared_ptr<Call>& call, std::function<void()> task) {
+  const bool queued =
+      workers_.try_post(std::move(task), [this, call](const std::exception& exception) {
         log::error("a request failed while it was read: {}", exception.what());
-        reject(*shared,
+        reject(*call,
                unavailable("overloaded", "The server has not enough memory for this request now."));
       });
   if (queued) return;
-  shared->on_worker = false;
-  reject(*shared,
+  reject(*call,
          unavailable("overloaded", fmt::format("{} requests are waiting already, the most allowed.",
                                                options_.max_waiting_for_worker)));
+}
+
+// On a worker. A model that must be loaded first holds no worker up: the rest comes when it is
+// there.
+void Api::run_with_model(const std::shared_ptr<Call>& call, Handler handler) {
+  if (call->request.method == "POST") {
+    auto body = parse_json_object(call->request.body);
+    if (!body) return reject(*call, body.error());
+    call->body = *std::move(body);
+    auto name = requested_model(call->body);
+    if (!name) return reject(*call, name.error());
+    call->model_name = *std::move(name);
+  } else {
+    call->model_name = query_value(call->request.query, "model");
+  }
+  const auto run = [this, call, handler](ApiResult<ModelLease> lease) {
+    if (!lease) return reject(*call, lease.error());
+    call->model = *std::move(lease);
+    if (call->model_name.empty()) call->model_name = call->model->name;
+    (this->*handler)(*call);
+    call->model.reset();  // Whatever answers has a lease of its own.
+  };
+  auto lease = pool_.acquire(call->model_name,
+                             {.stop = call->stop.get_token(),
+                              .on_lease = [this, call, run](const ApiResult<ModelLease>& late) {
+                                post_to_worker(call, [run, late] { run(late); });
+                              }});
+  if (lease) run(*std::move(lease));
 }
 
 void Api::answer_options(std::string_view path, HttpExchange& exchange) const {
@@ -267,19 +296,12 @@ void Api::reject(Call& call, const ApiError& error) {
   call.respond(error_response(error));
 }
 
-bool Api::check_model_name(Call& call, const std::string& name) {
-  if (name.empty() || name == model_.name) return true;
-  reject(call, no_such_model());
-  return false;
-}
-
 void Api::chat(Call& call) {
-  auto request = parse_chat_request(call.request.body, model_.tokenizer->vocab_size(),
-                                    model_.sampling_defaults);
+  auto request = parse_chat_request(call.body, call.model->tokenizer->vocab_size(),
+                                    call.model->sampling_defaults);
   if (!request) return reject(call, request.error());
-  if (!check_model_name(call, request->model)) return;
   auto prompt =
-      prepare_chat(model_, request->input, {.must_fit = true, .stop = call.stop.get_token()});
+      prepare_chat(*call.model, request->input, {.must_fit = true, .stop = call.stop.get_token()});
   if (!prompt) return reject(call, prompt.error());
   GenerationJob job;
   job.kind = AnswerKind::kChat;
@@ -289,14 +311,13 @@ void Api::chat(Call& call) {
 }
 
 void Api::completion(Call& call) {
-  auto request = parse_completion_request(call.request.body, model_.tokenizer->vocab_size(),
-                                          model_.sampling_defaults);
+  auto request = parse_completion_request(call.body, call.model->tokenizer->vocab_size(),
+                                          call.model->sampling_defaults);
   if (!request) return reject(call, request.error());
-  if (!check_model_name(call, request->model)) return;
   GenerationJob job;
   job.kind = AnswerKind::kCompletion;
   job.echo = request->echo;
-  if (const std::size_t most = model_.engine->max_queued_requests();
+  if (const std::size_t most = call.model->engine->max_queued_requests();
       request->prompts.size() > most) {
     return reject(call, invalid_field("prompt", "value_out_of_range",
                                       fmt::format("'prompt' holds {} prompts, but this server "
@@ -304,7 +325,7 @@ void Api::completion(Call& call) {
                                                   request->prompts.size(), most)));
   }
   for (const PromptInput& input : request->prompts) {
-    auto prompt = prepare_text(model_, input, request->add_special_tokens,
+    auto prompt = prepare_text(*call.model, input, request->add_special_tokens,
                                {.must_fit = true, .stop = call.stop.get_token()});
     if (!prompt) return reject(call, prompt.error());
     job.prompts.push_back(*std::move(prompt));
@@ -316,11 +337,11 @@ void Api::completion(Call& call) {
 void Api::start_generation(Call& call, GenerationJob job) {
   if (auto error = check_echo(job)) return reject(call, *error);
   for (const PreparedPrompt& prompt : job.prompts) {
-    const auto fits = check_prompt_length(model_, prompt, job.params);
+    const auto fits = check_prompt_length(*call.model, prompt, job.params);
     if (!fits) return reject(call, fits.error());
   }
-  job.model = model_;
-  job.fingerprint = fingerprint_;
+  job.model = call.model;
+  job.model_name = call.model_name;
   job.arrival = call.request.arrival;
   job.keep_alive = options_.sse_keep_alive;
   const auto shared = std::make_shared<GenerationJob>(std::move(job));
@@ -329,77 +350,88 @@ void Api::start_generation(Call& call, GenerationJob job) {
 }
 
 void Api::tokenize(Call& call) {
-  auto request = parse_tokenize_request(call.request.body);
+  auto request = parse_tokenize_request(call.body);
   if (!request) return reject(call, request.error());
-  if (!check_model_name(call, request->model)) return;
   const auto* chat = std::get_if<ChatInput>(&request->input);
   const PromptOptions options{.stop = call.stop.get_token()};
-  const auto prompt = chat != nullptr ? prepare_chat(model_, *chat, options)
-                                      : prepare_text(model_, std::get<std::string>(request->input),
-                                                     request->add_special_tokens, options);
+  const auto prompt = chat != nullptr
+                          ? prepare_chat(*call.model, *chat, options)
+                          : prepare_text(*call.model, std::get<std::string>(request->input),
+                                         request->add_special_tokens, options);
   if (!prompt) return reject(call, prompt.error());
-  json::Object out{{"count", static_cast<std::int64_t>(prompt->ids.size())},
-                   {"max_model_len", static_cast<std::int64_t>(model_.engine->max_model_len())},
-                   {"tokens", ids_json(prompt->ids)}};
+  json::Object out{
+      {"count", static_cast<std::int64_t>(prompt->ids.size())},
+      {"max_model_len", static_cast<std::int64_t>(call.model->engine->max_model_len())},
+      {"tokens", ids_json(prompt->ids)}};
   if (request->return_texts) {
     json::Array texts;
     for (const TokenId id : prompt->ids)
-      texts.emplace_back(model_.tokenizer->piece(id));
+      texts.emplace_back(call.model->tokenizer->piece(id));
     out.append("token_strs", std::move(texts));
   }
   call.respond(json_response(std::move(out)));
 }
 
 void Api::detokenize(Call& call) {
-  const auto request = parse_detokenize_request(call.request.body, model_.tokenizer->vocab_size());
+  const auto request = parse_detokenize_request(call.body, call.model->tokenizer->vocab_size());
   if (!request) return reject(call, request.error());
-  if (!check_model_name(call, request->model)) return;
-  const std::string text = model_.tokenizer->decode(request->tokens, /*render_control=*/true);
+  const std::string text = call.model->tokenizer->decode(request->tokens, /*render_control=*/true);
   call.respond(json_response(json::Object{{"prompt", utf8::sanitize(text)}}));
 }
 
+// Kubernetes' runtimes for other servers ask this path whether a pod is ready.
 void Api::models(Call& call) {
-  call.respond(
-      json_response(json::Object{{"object", "list"}, {"data", json::Array{model_json(model_)}}}));
+  json::Array data;
+  const std::vector<ModelStatus> models = pool_.list();
+  if (still_loading(models)) return reject(call, loading());
+  for (const ModelStatus& model : models) {
+    for (const std::string& name : model.names)
+      data.push_back(model_json(model, name));
+  }
+  call.respond(json_response(json::Object{{"object", "list"}, {"data", std::move(data)}}));
 }
 
 void Api::one_model(Call& call) {
-  call.respond(call.id == model_.name ? json_response(model_json(model_))
-                                      : error_response(no_such_model()));
+  const auto model = pool_.find(call.id);
+  call.respond(model ? json_response(model_json(*model, call.id))
+                     : error_response(no_such_model(pool_.list())));
 }
 
 // What evaluation harnesses ask before they send token ids.
 void Api::tokenizer_info(Call& call) {
-  const SpecialTokens& special = model_.tokenizer->special();
-  const auto text = [this](std::optional<TokenId> id) {
-    return id ? json::Value(model_.tokenizer->piece(*id)) : json::Value();
+  const SpecialTokens& special = call.model->tokenizer->special();
+  const auto text = [&call](std::optional<TokenId> id) {
+    return id ? json::Value(call.model->tokenizer->piece(*id)) : json::Value();
   };
   json::Value chat_template;
-  if (model_.chat_template != nullptr) chat_template = model_.chat_template->source();
-  call.respond(json_response(
-      json::Object{{"tokenizer_class", model_.tokenizer->description()},
-                   {"model_max_length", static_cast<std::int64_t>(model_.engine->max_model_len())},
-                   {"bos_token", text(special.bos)},
-                   {"eos_token", text(special.eos)},
-                   {"unk_token", text(special.unknown)},
-                   {"pad_token", text(special.padding)},
-                   {"add_bos_token", special.add_bos},
-                   {"add_eos_token", special.add_eos},
-                   {"chat_template", std::move(chat_template)}}));
+  if (call.model->chat_template != nullptr) chat_template = call.model->chat_template->source();
+  call.respond(json_response(json::Object{
+      {"tokenizer_class", call.model->tokenizer->description()},
+      {"model_max_length", static_cast<std::int64_t>(call.model->engine->max_model_len())},
+      {"bos_token", text(special.bos)},
+      {"eos_token", text(special.eos)},
+      {"unk_token", text(special.unknown)},
+      {"pad_token", text(special.padding)},
+      {"add_bos_token", special.add_bos},
+      {"add_eos_token", special.add_eos},
+      {"chat_template", std::move(chat_template)}}));
 }
 
 void Api::health(Call& call) {
-  if (loaded_ && !model_.engine->status().healthy) {
-    call.respond(error_response(unavailable("unhealthy", "The engine makes no progress.")));
+  const std::vector<ModelStatus> models = pool_.list();
+  for (const ModelStatus& model : models) {
+    if (model.lease == nullptr || model.lease->healthy()) continue;
+    call.respond(error_response(unavailable(
+        "unhealthy", fmt::format("The engine of '{}' makes no progress.", model.names.front()))));
     return;
   }
-  call.respond(json_response(json::Object{{"status", loaded_ ? "ok" : "loading"}}));
+  call.respond(json_response(json::Object{{"status", still_loading(models) ? "loading" : "ok"}}));
 }
 
 void Api::ready(Call& call) {
   if (draining_) {
     call.respond(error_response(unavailable("draining", "The server is shutting down.")));
-  } else if (!loaded_) {
+  } else if (still_loading(pool_.list())) {
     call.respond(error_response(loading()));
   } else {
     call.respond(json_response(json::Object{{"status", "ready"}}));
@@ -407,12 +439,15 @@ void Api::ready(Call& call) {
 }
 
 void Api::probe(Call& call) {
-  health_probe_->answer(model_, call.exchange);
+  const auto model = pool_.find("");
+  if (!model || !model->lease) return reject(call, unavailable("loading", "No model is loaded."));
+  health_probe_->answer(model->lease, call.exchange);
 }
 
 void Api::metrics_text(Call& call) {
-  if (loaded_) {
-    const EngineStatus status = model_.engine->status();
+  for (const ModelStatus& model : pool_.list()) {
+    if (model.lease == nullptr) continue;
+    const EngineStatus status = model.lease->engine->status();
     metrics_.engine.healthy.set(status.healthy ? 1 : 0);
     metrics_.engine.last_step_age.set(
         std::chrono::duration<double>(status.since_last_step).count());

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <stop_token>
 #include <string>
@@ -14,7 +15,7 @@
 #include "server/health_probe.h"
 #include "server/host_check.h"
 #include "server/http_message.h"
-#include "server/model_ref.h"
+#include "server/model_pool.h"
 #include "server/worker_pool.h"
 
 namespace hearth {
@@ -31,14 +32,12 @@ struct ApiOptions {
 // workers.
 class Api {
  public:
-  // `metrics` outlives the object.
-  Api(const ApiOptions& options, Metrics& metrics);
-  // Ends the work on requests and waits for the workers; requests that still waited for one are
-  // dropped.
+  // `models` and `metrics` outlive the object.
+  Api(const ApiOptions& options, ModelPool& models, Metrics& metrics);
+  // Ends the work on requests and waits for the workers; requests that still waited for one, or for
+  // a model, are dropped. Closes the pool.
   ~Api();
 
-  // From now on the model answers. Once.
-  void serve(ModelRef model);
   // From now on /readyz answers 503.
   void begin_drain() { draining_ = true; }
   // Fails all answers under way and ends the work on requests: clients get an error instead of an
@@ -51,9 +50,12 @@ class Api {
  private:
   struct Route;
   struct Call;
+  using Handler = void (Api::*)(Call&);
   static const std::vector<Route>& routes();
 
   void dispatch(const Route& route, Call call);
+  void post_to_worker(const std::shared_ptr<Call>& call, std::function<void()> task);
+  void run_with_model(const std::shared_ptr<Call>& call, Handler handler);
   void answer_options(std::string_view path, HttpExchange& exchange) const;
 
   // Handlers, by route.
@@ -74,13 +76,10 @@ class Api {
 
   void start_generation(Call& call, GenerationJob job);
   void reject(Call& call, const ApiError& error);
-  bool check_model_name(Call& call, const std::string& name);
 
   const ApiOptions options_;
+  ModelPool& pool_;
   Metrics& metrics_;
-  ModelRef model_;           // Written once, before ready_.
-  std::string fingerprint_;  // Likewise.
-  std::atomic<bool> loaded_{false};
   std::atomic<bool> draining_{false};
   std::shared_ptr<HealthProbe> health_probe_;
   std::stop_source shutdown_;  // Ends what the workers do.

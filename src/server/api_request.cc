@@ -267,18 +267,22 @@ ApiResult<std::vector<PromptInput>> read_prompts(const json::Value& value, std::
   return prompts;
 }
 
-std::string model_of(const Fields& fields) {
-  return fields.has("model") ? fields.text("model") : std::string();
-}
-
 }  // namespace
 
-ApiResult<ChatRequest> parse_chat_request(std::string_view body, std::size_t vocab_size,
+ApiResult<std::string> requested_model(const json::Value& body) {
+  const json::Value* name = body.as_object()->find("model");
+  if (name == nullptr || name->is_null()) return std::string();
+  const std::string* text = name->as_string();
+  if (text != nullptr) return *text;
+  return std::unexpected(invalid_field(
+      "model", "invalid_type",
+      fmt::format("'model' must be of type string, but {} was given.", name->type_name())));
+}
+
+ApiResult<ChatRequest> parse_chat_request(const json::Value& body, std::size_t vocab_size,
                                           const SamplingParams& defaults) {
-  API_ASSIGN_OR_RETURN(const json::Value value, parse_json_object(body));
-  API_ASSIGN_OR_RETURN(const Fields fields, Fields::check(chat_schema(), *value.as_object()));
+  API_ASSIGN_OR_RETURN(const Fields fields, Fields::check(chat_schema(), *body.as_object()));
   ChatRequest request;
-  request.model = model_of(fields);
   API_ASSIGN_OR_RETURN(request.params, read_params(fields, vocab_size, defaults));
   if (auto error = read_chat_limits(fields, request.params)) {
     return std::unexpected(*std::move(error));
@@ -287,12 +291,11 @@ ApiResult<ChatRequest> parse_chat_request(std::string_view body, std::size_t voc
   return request;
 }
 
-ApiResult<CompletionRequest> parse_completion_request(std::string_view body, std::size_t vocab_size,
+ApiResult<CompletionRequest> parse_completion_request(const json::Value& body,
+                                                      std::size_t vocab_size,
                                                       const SamplingParams& defaults) {
-  API_ASSIGN_OR_RETURN(const json::Value value, parse_json_object(body));
-  API_ASSIGN_OR_RETURN(const Fields fields, Fields::check(completion_schema(), *value.as_object()));
+  API_ASSIGN_OR_RETURN(const Fields fields, Fields::check(completion_schema(), *body.as_object()));
   CompletionRequest request;
-  request.model = model_of(fields);
   API_ASSIGN_OR_RETURN(request.params, read_params(fields, vocab_size, defaults));
   if (auto error = read_completion_limits(fields, request)) {
     return std::unexpected(*std::move(error));
@@ -308,11 +311,9 @@ ApiResult<CompletionRequest> parse_completion_request(std::string_view body, std
   return request;
 }
 
-ApiResult<TokenizeRequest> parse_tokenize_request(std::string_view body) {
-  API_ASSIGN_OR_RETURN(const json::Value value, parse_json_object(body));
-  API_ASSIGN_OR_RETURN(const Fields fields, Fields::check(tokenize_schema(), *value.as_object()));
+ApiResult<TokenizeRequest> parse_tokenize_request(const json::Value& body) {
+  API_ASSIGN_OR_RETURN(const Fields fields, Fields::check(tokenize_schema(), *body.as_object()));
   TokenizeRequest request;
-  request.model = model_of(fields);
   request.add_special_tokens = fields.boolean("add_special_tokens");
   request.return_texts = fields.boolean("return_token_strs");
   if (fields.has("prompt") == fields.has("messages")) {
@@ -327,12 +328,10 @@ ApiResult<TokenizeRequest> parse_tokenize_request(std::string_view body) {
   return request;
 }
 
-ApiResult<DetokenizeRequest> parse_detokenize_request(std::string_view body,
+ApiResult<DetokenizeRequest> parse_detokenize_request(const json::Value& body,
                                                       std::size_t vocab_size) {
-  API_ASSIGN_OR_RETURN(const json::Value value, parse_json_object(body));
-  API_ASSIGN_OR_RETURN(const Fields fields, Fields::check(detokenize_schema(), *value.as_object()));
+  API_ASSIGN_OR_RETURN(const Fields fields, Fields::check(detokenize_schema(), *body.as_object()));
   DetokenizeRequest request;
-  request.model = model_of(fields);
   API_ASSIGN_OR_RETURN(request.tokens,
                        token_ids(*fields.value("tokens")->as_array(), "tokens", vocab_size));
   return request;

@@ -44,7 +44,6 @@ struct ChatInput {
 };
 
 struct ChatRequest {
-  std::string model;  // Empty: whatever is served.
   ChatInput input;
   GenerationParams params;
 };
@@ -52,7 +51,6 @@ struct ChatRequest {
 using PromptInput = std::variant<std::string, std::vector<TokenId>>;
 
 struct CompletionRequest {
-  std::string model;
   std::vector<PromptInput> prompts;  // At least one.
   bool echo = false;
   bool add_special_tokens = true;
@@ -60,24 +58,27 @@ struct CompletionRequest {
 };
 
 struct TokenizeRequest {
-  std::string model;
   std::variant<std::string, ChatInput> input;
   bool add_special_tokens = true;
   bool return_texts = false;
 };
 
 struct DetokenizeRequest {
-  std::string model;
   std::vector<TokenId> tokens;
 };
 
+// `body` is an object (see parse_json_object). The model it names, as a model must be known before
+// the rest can be checked: empty when it names none.
+ApiResult<std::string> requested_model(const json::Value& body);
+
 // `vocab_size` bounds every token id; `defaults` are for sampling fields that a request leaves out.
-ApiResult<ChatRequest> parse_chat_request(std::string_view body, std::size_t vocab_size,
+ApiResult<ChatRequest> parse_chat_request(const json::Value& body, std::size_t vocab_size,
                                           const SamplingParams& defaults = {});
-ApiResult<CompletionRequest> parse_completion_request(std::string_view body, std::size_t vocab_size,
+ApiResult<CompletionRequest> parse_completion_request(const json::Value& body,
+                                                      std::size_t vocab_size,
                                                       const SamplingParams& defaults = {});
-ApiResult<TokenizeRequest> parse_tokenize_request(std::string_view body);
-ApiResult<DetokenizeRequest> parse_detokenize_request(std::string_view body,
+ApiResult<TokenizeRequest> parse_tokenize_request(const json::Value& body);
+ApiResult<DetokenizeRequest> parse_detokenize_request(const json::Value& body,
                                                       std::size_t vocab_size);
 
 }  // namespace hearth

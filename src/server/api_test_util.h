@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <future>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -60,19 +61,31 @@ class ApiTest : public testing::Test {
   Server& server() {
     if (server_) return *server_;
     options.http.port = 0;
-    server_ = Server::start(options, metrics_).value();
+    std::vector<ModelSpec> specs;
+    specs.push_back({.names = {"tiny"}, .source = "tiny.gguf", .load = [this](std::size_t) {
+                       may_load_.get_future().wait();
+                       return LoadedModel{.ref = tiny_model()};
+                     }});
+    models_ = std::make_unique<ModelPool>(ModelPoolOptions{}, std::move(specs));
+    server_ = Server::start(options, *models_, metrics_).value();
+    models_->load("tiny", [this](const Status&) { loaded_.set_value(); });
     if (load_model) serve_model();
     return *server_;
   }
+  // Returns when the model is loaded.
   void serve_model() {
-    server_->serve({.name = "tiny",
-                    .created = 1700000000,
-                    .tokenizer = &tokenizer(),
-                    .chat_template =
-                        chat_template_problem.empty() ? &TinyText::get().chat_template() : nullptr,
-                    .chat_template_problem = chat_template_problem,
-                    .engine = &engine,
-                    .sampling_defaults = sampling_defaults});
+    may_load_.set_value();
+    loaded_.get_future().wait();
+  }
+  ModelRef tiny_model() {
+    return {
+        .name = "tiny",
+        .created = 1700000000,
+        .tokenizer = &tokenizer(),
+        .chat_template = chat_template_problem.empty() ? &TinyText::get().chat_template() : nullptr,
+        .chat_template_problem = chat_template_problem,
+        .engine = &engine,
+        .sampling_defaults = sampling_defaults};
   }
   void stop_server() { server_.reset(); }
   const Tokenizer& tokenizer() const { return TinyText::get().tokenizer(); }
@@ -131,7 +144,10 @@ class ApiTest : public testing::Test {
 
  private:
   Metrics metrics_;
-  std::unique_ptr<Server> server_;  // Before the engine it borrows is gone.
+  std::promise<void> may_load_;
+  std::promise<void> loaded_;
+  std::unique_ptr<ModelPool> models_;
+  std::unique_ptr<Server> server_;  // Ends before what it borrows.
 };
 
 }  // namespace hearth::test

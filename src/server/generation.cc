@@ -31,7 +31,11 @@ bool begins_texts_with_space(const Tokenizer& tokenizer) {
 
 void Generation::start(GenerationJob job, const std::shared_ptr<HttpExchange>& exchange) {
   const std::shared_ptr<Generation> generation(new Generation(std::move(job), exchange));
-  exchange->on_disconnect([generation] { generation->cancel(); });
+  exchange->on_disconnect([generation] {
+    generation->cancel();
+    // Not now: the client may be found to have gone in the middle of an event.
+    generation->exchange_->post([generation] { generation->let_go_of_model(); });
+  });
   if (!generation->ended_) generation->submit_all();
 }
 
@@ -44,10 +48,10 @@ Generation::Generation(GenerationJob job, std::shared_ptr<HttpExchange> exchange
   AnswerFormat format({.kind = job_.kind,
                        .id = id_,
                        .created = std::chrono::system_clock::to_time_t(system_clock().wall_now()),
-                       .model = job_.model.name,
-                       .fingerprint = job_.fingerprint,
+                       .model = job_.model_name,
+                       .fingerprint = job_.model->fingerprint(),
                        .with_logprobs = params.top_logprobs.has_value()},
-                      *job_.model.tokenizer);
+                      *job_.model->tokenizer);
   sink_ = make_answer_sink(std::move(format),
                            {.num_choices = num_choices,
                             .stream = params.stream,
@@ -58,10 +62,10 @@ Generation::Generation(GenerationJob job, std::shared_ptr<HttpExchange> exchange
       .stop = params.stop,
       .include_stop_in_output = params.include_stop,
       .render_control = false,
-      .skip_leading_space = is_chat && begins_texts_with_space(*job_.model.tokenizer)};
+      .skip_leading_space = is_chat && begins_texts_with_space(*job_.model->tokenizer)};
   choices_.reserve(num_choices);
   for (std::size_t i = 0; i < num_choices; ++i)
-    choices_.emplace_back(Detokenizer(*job_.model.tokenizer, detokenizer));
+    choices_.emplace_back(Detokenizer(*job_.model->tokenizer, detokenizer));
   for (const PreparedPrompt& prompt : job_.prompts)
     usage_.prompt_tokens += prompt.ids.size();
 }
@@ -75,8 +79,8 @@ GenerationRequest Generation::engine_request(std::size_t prompt_idx) const {
   request.sampling = params.sampling;
   request.num_choices = params.num_choices;
   // More than the context has room for means: to its end.
-  const std::size_t room = job_.model.engine->max_model_len() -
-                           std::min(prompt.ids.size(), job_.model.engine->max_model_len());
+  const std::size_t room = job_.model->engine->max_model_len() -
+                           std::min(prompt.ids.size(), job_.model->engine->max_model_len());
   const auto longest = static_cast<std::uint32_t>(std::min<std::size_t>(room, UINT32_MAX));
   request.max_tokens = std::min(params.max_tokens.value_or(longest), longest);
   request.min_tokens = params.min_tokens;
@@ -97,9 +101,10 @@ void Generation::submit_all() {
       const auto self = weak.lock();
       if (self) self->exchange_->post([self] { self->pump(); });
     };
-    auto handle = job_.model.engine->submit(engine_request(i), std::move(notify));
+    auto handle = job_.model->engine->submit(engine_request(i), std::move(notify));
     if (!handle) {
       fail(to_api_error(handle.error()));
+      let_go_of_model();
       return;
     }
     prompts_.push_back({.handle = *std::move(handle)});
@@ -123,11 +128,15 @@ void Generation::pump() {
     events_.clear();
     prompts_[i].handle->poll(events_);
     for (GenerationEvent& event : events_) {
-      if (ended_) return;
+      if (ended_) break;
       on_event(i, event);
     }
   }
-  if (!ended_) sink_->flush();
+  if (ended_) {
+    let_go_of_model();
+  } else {
+    sink_->flush();
+  }
 }
 
 void Generation::on_event(std::size_t prompt_idx, GenerationEvent& event) {
@@ -164,7 +173,7 @@ void Generation::on_prompt_done(std::size_t prompt_idx, PromptDone& event) {
                       .text_offset = offset.count(),
                       .logprobs = std::move(event.logprobs[i])});
     if (i < prompt.num_added) continue;
-    offset.push(job_.model.tokenizer->token_bytes(prompt.ids[i], /*render_control=*/true));
+    offset.push(job_.model->tokenizer->token_bytes(prompt.ids[i], /*render_control=*/true));
   }
   const std::string text = utf8::sanitize(prompt.text);
   for (std::uint32_t i = 0; i < job_.params.num_choices; ++i) {
@@ -179,7 +188,8 @@ void Generation::on_token(std::size_t choice_idx, TokenGenerated& event) {
   if (choice.ended) return;  // On its way when the choice was ended.
   ++usage_.completion_tokens;
   if (event.logprobs) {
-    const std::string bytes = job_.model.tokenizer->token_bytes(event.id, /*render_control=*/false);
+    const std::string bytes =
+        job_.model->tokenizer->token_bytes(event.id, /*render_control=*/false);
     choice.pending.push_back({.token = {.id = event.id,
                                         .text_offset = choice.offset.count(),
                                         .logprobs = std::move(event.logprobs)},
@@ -226,6 +236,11 @@ void Generation::end_choice(std::size_t choice_idx, FinishReason reason) {
 void Generation::fail(const ApiError& error) {
   cancel();
   sink_->fail(error);
+}
+
+// Only handles and texts are left then, which need nothing of it.
+void Generation::let_go_of_model() {
+  job_.model.reset();
 }
 
 void Generation::cancel() {

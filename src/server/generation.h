@@ -19,18 +19,19 @@
 namespace hearth {
 
 struct GenerationJob {
-  ModelRef model;
+  ModelLease model;
+  std::string model_name;  // As the request calls it.
   AnswerKind kind = AnswerKind::kChat;
   bool echo = false;
   std::vector<PreparedPrompt> prompts;  // Choice c of prompt p is the answer's choice p * n + c.
   GenerationParams params;
-  std::string fingerprint;
   std::chrono::steady_clock::time_point arrival{};
   std::chrono::milliseconds keep_alive{};  // Pause between signs of life before the first token.
 };
 
 // Lives on the exchange's executor, kept alive by the exchange until that ends. When the client
-// goes the engine's work is cancelled.
+// goes the engine's work is cancelled. With the end of the answer ends the lease of the model,
+// however long the client takes to read the rest.
 class Generation : public std::enable_shared_from_this<Generation> {
  public:
   // On the exchange's executor.
@@ -68,8 +69,9 @@ class Generation : public std::enable_shared_from_this<Generation> {
   void end_choice(std::size_t choice_idx, FinishReason reason);
   void fail(const ApiError& error);
   void cancel();
+  void let_go_of_model();
 
-  const GenerationJob job_;
+  GenerationJob job_;
   std::shared_ptr<HttpExchange> exchange_;
   std::string id_;
   std::unique_ptr<AnswerSink> sink_;

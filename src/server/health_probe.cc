@@ -45,7 +45,7 @@ HttpResponse HealthProbe::response_while_waiting(const Engine& engine) {
   return out;
 }
 
-void HealthProbe::answer(const ModelRef& model, const std::shared_ptr<HttpExchange>& exchange) {
+void HealthProbe::answer(const ModelLease& model, const std::shared_ptr<HttpExchange>& exchange) {
   bool must_start = false;
   bool is_full = false;
   std::optional<Result> known;
@@ -68,25 +68,26 @@ void HealthProbe::answer(const ModelRef& model, const std::shared_ptr<HttpExchan
     exchange->respond(error_response(unavailable("overloaded", "Too many probes are waiting.")));
     return;
   }
-  exchange->after(kPatience, [exchange = std::weak_ptr(exchange), engine = model.engine] {
-    if (const auto alive = exchange.lock()) alive->respond(response_while_waiting(*engine));
+  exchange->after(kPatience, [exchange = std::weak_ptr(exchange), model] {
+    if (const auto alive = exchange.lock()) alive->respond(response_while_waiting(*model->engine));
   });
   if (must_start) start(model);
 }
 
-void HealthProbe::start(const ModelRef& model) {
-  auto handle = model.engine->submit(one_token(model), [weak = weak_from_this()] {
+void HealthProbe::start(const ModelLease& model) {
+  auto handle = model->engine->submit(one_token(*model), [weak = weak_from_this()] {
     if (const auto self = weak.lock()) self->on_events();
   });
   if (!handle) {
     // A full queue is load, not sickness: restarting would make it worse.
     const bool is_busy = handle.error().code() == StatusCode::kResourceExhausted;
-    conclude(is_busy && model.engine->status().healthy, handle.error().message());
+    conclude(is_busy && model->engine->status().healthy, handle.error().message());
     return;
   }
   {
     const std::lock_guard lock(mutex_);
     handle_ = *std::move(handle);
+    model_ = model;
   }
   on_events();
 }
@@ -109,7 +110,8 @@ void HealthProbe::on_events() {
 
 void HealthProbe::conclude(bool healthy, std::string reason) {
   std::vector<std::shared_ptr<HttpExchange>> waiting;
-  std::shared_ptr<GenerationHandle> handle;  // Let go of outside the lock.
+  std::shared_ptr<GenerationHandle> handle;  // Let go of outside the lock, as the next.
+  ModelLease model;
   HttpResponse answer;
   {
     const std::lock_guard lock(mutex_);
@@ -117,6 +119,7 @@ void HealthProbe::conclude(bool healthy, std::string reason) {
     running_ = false;
     waiting.swap(waiting_);
     handle.swap(handle_);
+    model.swap(model_);
     answer = response(*last_);
   }
   for (const auto& exchange : waiting)

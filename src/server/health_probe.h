@@ -19,7 +19,7 @@ class HealthProbe : public std::enable_shared_from_this<HealthProbe> {
   explicit HealthProbe(std::chrono::milliseconds time_to_live) : time_to_live_(time_to_live) {}
 
   // Answers 200 or 503, now or when the probe has ended. On the exchange's executor.
-  void answer(const ModelRef& model, const std::shared_ptr<HttpExchange>& exchange);
+  void answer(const ModelLease& model, const std::shared_ptr<HttpExchange>& exchange);
 
  private:
   struct Result {
@@ -28,7 +28,7 @@ class HealthProbe : public std::enable_shared_from_this<HealthProbe> {
     std::chrono::steady_clock::time_point time{};
   };
 
-  void start(const ModelRef& model);
+  void start(const ModelLease& model);
   void on_events();
   void conclude(bool healthy, std::string reason);
   static HttpResponse response(const Result& result);
@@ -40,6 +40,7 @@ class HealthProbe : public std::enable_shared_from_this<HealthProbe> {
   std::optional<Result> last_;
   std::vector<std::shared_ptr<HttpExchange>> waiting_;  // At most kMaxWaiting.
   std::shared_ptr<GenerationHandle> handle_;
+  ModelLease model_;  // Of the probe that runs.
 };
 
 }  // namespace hearth

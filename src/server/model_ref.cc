@@ -1,5 +1,9 @@
 #include "server/model_ref.h"
 
+#include <fmt/format.h>
+
+#include "base/build_info.h"
+#include "base/fingerprint.h"
 #include "engine/served_model.h"
 
 namespace hearth {
@@ -13,6 +17,22 @@ ModelRef ModelRef::of(const ServedModel& model) {
           .engine = &model.engine(),
           .sampling_defaults = model.sampling_defaults(),
           .digest = model.digest()};
+}
+
+std::string ModelRef::fingerprint() const {
+  Fingerprint hash;
+  hash.mix(build_info().version).mix(name).mix(digest);
+  hash.mix(engine->max_model_len());
+  if (chat_template != nullptr) hash.mix(chat_template->source());
+  return fmt::format("fp_{:010x}", hash.value() & 0xffffffffffu);
+}
+
+bool ModelRef::healthy() const {
+  return engine->status().healthy;
+}
+
+void ModelRef::stop() const {
+  engine->stop();
 }
 
 }  // namespace hearth

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "engine/engine.h"
@@ -13,10 +14,9 @@ namespace hearth {
 
 class ServedModel;
 
-// Borrows everything; the model outlives the server. Free to copy; the parts may be used from any
-// thread.
+// Borrows everything from the model. Free to copy; the parts may be used from any thread.
 struct ModelRef {
-  std::string name;          // What requests call it.
+  std::string name;          // What it calls itself; requests may know it by other names, too.
   std::int64_t created = 0;  // Unix time, seconds.
   const Tokenizer* tokenizer = nullptr;
   const ChatTemplate* chat_template = nullptr;  // nullptr: the chat API answers 400.
@@ -26,6 +26,17 @@ struct ModelRef {
   std::uint64_t digest = 0;               // Tells models apart that go by one name.
 
   static ModelRef of(const ServedModel& model);
+
+  // Of what the answer to a request depends on, besides the request.
+  std::string fingerprint() const;
+  // False when there is work and no progress for too long.
+  bool healthy() const;
+  // Fails the answers under way and those to come; returns when each has its end.
+  void stop() const;
 };
+
+// A part in the ownership of a loaded model: while a lease lives, so does what the reference points
+// to. Copies share; the last one may be dropped on any thread. See ModelPool.
+using ModelLease = std::shared_ptr<const ModelRef>;
 
 }  // namespace hearth

@@ -86,6 +86,18 @@ bool match_route(std::string_view pattern, std::string_view path, std::string& i
   return true;
 }
 
+std::string query_value(std::string_view query, std::string_view name) {
+  for (std::size_t start = 0; start < query.size();) {
+    const std::size_t end = std::min(query.find('&', start), query.size());
+    const std::string_view item = query.substr(start, end - start);
+    start = end + 1;
+    if (item.size() > name.size() && item.starts_with(name) && item[name.size()] == '=') {
+      return percent_decode(item.substr(name.size() + 1));
+    }
+  }
+  return {};
+}
+
 json::Value openapi_document(std::span<const RouteInfo> routes, std::string_view version) {
   json::Object paths, schemas;
   std::vector<const Schema*> named = {&message_schema(), &stream_options_schema()};

@@ -20,6 +20,9 @@ struct RouteInfo {
 // True when `path` matches; `id` then is the percent-decoded rest, if the pattern has one.
 bool match_route(std::string_view pattern, std::string_view path, std::string& id);
 
+// The percent-decoded value of a parameter in a query ("a=1&b=2"); empty when there is none.
+std::string query_value(std::string_view query, std::string_view name);
+
 // An OpenAPI 3.1 document of the routes and the schemas they name.
 json::Value openapi_document(std::span<const RouteInfo> routes, std::string_view version);
 

@@ -59,10 +59,10 @@ HttpServerOptions http_options(const ServerOptions& options) {
 }  // namespace
 
 struct Server::Impl {
-  Impl(const ServerOptions& server_options, Metrics& server_metrics)
+  Impl(const ServerOptions& server_options, ModelPool& models, Metrics& server_metrics)
       : options(server_options),
         metrics(server_metrics),
-        api(std::make_unique<Api>(api_options(options), metrics)) {}
+        api(std::make_unique<Api>(api_options(options), models, metrics)) {}
   ~Impl();
 
   void observe(const HttpRecord& record);
@@ -123,8 +123,9 @@ void Server::Impl::request_shutdown() {
 Server::Server(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Server::~Server() = default;
 
-Result<std::unique_ptr<Server>> Server::start(const ServerOptions& options, Metrics& metrics) {
-  auto impl = std::make_unique<Impl>(options, metrics);
+Result<std::unique_ptr<Server>> Server::start(const ServerOptions& options, ModelPool& models,
+                                              Metrics& metrics) {
+  auto impl = std::make_unique<Impl>(options, models, metrics);
   Impl* const raw = impl.get();
   HEARTH_ASSIGN_OR_RETURN(impl->http,
                           HttpServer::start(
@@ -139,10 +140,6 @@ Result<std::unique_ptr<Server>> Server::start(const ServerOptions& options, Metr
 
 std::uint16_t Server::port() const {
   return impl_->http->port();
-}
-
-void Server::serve(ModelRef model) {
-  impl_->api->serve(std::move(model));
 }
 
 void Server::request_shutdown() {

@@ -1,10 +1,11 @@
 // The API server: HTTP in front, a model behind, and the life of the process between start and
 // drain.
 //
-//   auto server = Server::start(options, metrics);   // listens; the API answers 503 "loading"
-//   server->stop_on_signals();
-//   server->serve(ModelRef::of(*model));             // ready
-//   server->wait();                                  // until a signal came and the drain is over
+//   ModelPool models(pool_options, specs);
+//   auto server = Server::start(options, models, metrics);  // listens; the API answers 503
+//   "loading" server->stop_on_signals(); models.load("chat", {});                                //
+//   ready when it is loaded server->wait();                                         // until a
+//   signal came and the drain ended
 //
 // The order of a shutdown: /readyz turns 503; after `shutdown_grace` the listener and idle
 // connections close; answers under way finish, or are cut after `shutdown_timeout` or by a second
@@ -20,7 +21,7 @@
 #include "base/status.h"
 #include "metrics/metrics.h"
 #include "server/http_server.h"
-#include "server/model_ref.h"
+#include "server/model_pool.h"
 
 namespace hearth {
 
@@ -40,15 +41,13 @@ struct ServerOptions {
 // Methods may be called from any thread.
 class Server {
  public:
-  // Fails like HttpServer::start. `metrics` outlives the server.
-  static Result<std::unique_ptr<Server>> start(const ServerOptions& options, Metrics& metrics);
+  // Fails like HttpServer::start. `models` and `metrics` outlive the server, which closes the pool.
+  static Result<std::unique_ptr<Server>> start(const ServerOptions& options, ModelPool& models,
+                                               Metrics& metrics);
   // Cuts what is left.
   ~Server();
 
   std::uint16_t port() const;
-
-  // Makes the API answer. Once.
-  void serve(ModelRef model);
 
   // The first call begins the drain, a second one cuts it short.
   void request_shutdown();
