@@ -327,6 +327,38 @@ void declare(MetricsBuilder& builder, EngineMetrics& engine) {
                                      "Time since the engine's last step."});
 }
 
+void declare(MetricsBuilder& builder, EmbeddingMetrics& embedding) {
+  builder.add(embedding.finished,
+              {"hearth_embedding_requests_total", "requests",
+               "Requests to encoders (vectors, rerank scores, labels) that ended, by outcome."},
+              "outcome", {"done", "cancelled", "error"});
+  builder.add(embedding.requests_waiting,
+              {"hearth_embedding_requests_waiting", "requests",
+               "Requests to encoders of which nothing was computed yet."});
+  builder.add(embedding.texts, {"hearth_embedding_texts_total", "texts",
+                                "Texts, or pairs of texts, that encoders read."});
+  builder.add(embedding.tokens, {"hearth_embedding_tokens_total", "tokens",
+                                 "Tokens that encoders read, special tokens included."});
+  builder.add(embedding.batch_texts,
+              {"hearth_embedding_batch_texts", "texts", "Texts that an encoder read together."},
+              power_of_two_buckets(1'024));
+  builder.add(embedding.batch_tokens,
+              {"hearth_embedding_batch_tokens", "tokens", "Tokens that an encoder read together."},
+              power_of_two_buckets(16'384));
+  builder.add(embedding.batch_duration,
+              {"hearth_embedding_batch_duration_seconds", "seconds",
+               "Time an encoder took to read a batch."},
+              token_latency_buckets());
+  builder.add(embedding.queue_time,
+              {"hearth_embedding_queue_time_seconds", "seconds",
+               "Time a request to an encoder waited before its first text was read."},
+              request_time_buckets());
+  builder.add(embedding.request_duration,
+              {"hearth_embedding_request_duration_seconds", "seconds",
+               "Time from the arrival of a request to an encoder to its last result."},
+              request_time_buckets());
+}
+
 void declare(MetricsBuilder& builder, MemoryMetrics& memory) {
   builder.add(memory.bytes,
               {"hearth_memory_bytes", "bytes", "Memory set aside at start, by purpose."}, "kind",
@@ -359,6 +391,7 @@ Metrics::Metrics() : impl_(std::make_unique<Impl>()) {
   declare(builder, request);
   declare(builder, tokens);
   declare(builder, engine);
+  declare(builder, embedding);
   declare(builder, memory);
   declare(builder, info);
 }

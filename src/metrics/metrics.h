@@ -94,6 +94,7 @@ class Family {
 
 enum class FinishedReason { kStop, kLength, kCancelled, kError, kCount };
 enum class RejectionReason { kQueueFull, kTooLong, kInvalid, kUnavailable, kCount };
+enum class EmbeddingOutcome { kDone, kCancelled, kError, kCount };
 enum class MemoryKind { kWeights, kKvCache, kActivations, kCount };
 enum class KvBlockState { kInUse, kCached, kFree, kCount };
 
@@ -142,6 +143,19 @@ struct EngineMetrics {
   Gauge last_step_age;  // Seconds.
 };
 
+// Requests to encoders: vectors, rerank scores, labels.
+struct EmbeddingMetrics {
+  PerLabel<Counter, EmbeddingOutcome> finished;  // Requests.
+  Gauge requests_waiting;                        // With nothing computed yet.
+  Counter texts;
+  Counter tokens;
+  Histogram batch_texts;       // Per batch.
+  Histogram batch_tokens;      // Per batch.
+  Histogram batch_duration;    // Seconds.
+  Histogram queue_time;        // From queued to the first batch, seconds.
+  Histogram request_duration;  // From arrival to the last result, seconds.
+};
+
 struct MemoryMetrics {
   PerLabel<Gauge, MemoryKind> bytes;
   PerLabel<Gauge, KvBlockState> kv_blocks;
@@ -177,6 +191,7 @@ class Metrics {
   RequestMetrics request;
   TokenMetrics tokens;
   EngineMetrics engine;
+  EmbeddingMetrics embedding;
   MemoryMetrics memory;
   InfoMetrics info;
 
