@@ -14,10 +14,11 @@ import os
 import pathlib
 import statistics
 import sys
+import tempfile
 import types
 
 import make_models
-from programs import Failure, Hearth, LlamaCpp, note, run, usable_cpus
+from programs import Failure, Hearth, LlamaCpp, note, run, usable_cpus, wait_for_file
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 GROUPS = ("prefill", "decode", "batch", "context", "start", "serving", "prefix")
@@ -231,16 +232,20 @@ class Comparison:
             model = self.model(shape, "Q4_0")
             samples = Samples()
             title = f"start to first token, {make_models.SHAPES[shape].name.rsplit('-', 1)[1]} Q4_0"
+            packed = tempfile.TemporaryDirectory(dir=self.args.models)
             for turn in range(self.rounds + 1):
-                programs = {Hearth.name: lambda: self.hearth.serve(model)}
+                programs = {Hearth.name: lambda: self.hearth.serve(model, (f"--packed-weights-dir={packed.name}",))}
                 for setting in LlamaCpp.SETTINGS:
                     programs[setting] = lambda setting=setting: self.peer.serve(model, setting, 1, 2048,
                                                                                        ("--no-warmup",))
                 for name, start in programs.items():
                     with start() as server:
                         milliseconds = server.first_token_seconds() * 1000
-                    if turn > 0:  # The first start reads the file from the disk.
+                        if turn == 0 and name == Hearth.name:
+                            wait_for_file(pathlib.Path(packed.name), "*.panels")
+                    if turn > 0:  # The first start reads the file from the disk, and packs.
                         samples.add(title, name, milliseconds)
+            packed.cleanup()
             self.report(samples.row(title, START_CEILING, "ms", at_most=True))
 
     def serving_rows(self):

@@ -165,6 +165,14 @@ class LlamaCpp:
                        "-b", 2048, "-ub", 512, "-fa", self.SETTINGS[setting][1], *extra], port)
 
 
+def wait_for_file(folder, pattern):
+    started = time.perf_counter()
+    while not any(folder.glob(pattern)):
+        if time.perf_counter() - started > DEADLINE_SECONDS:
+            raise Failure(f"no {pattern} appeared in {folder}")
+        time.sleep(POLL_SECONDS)
+
+
 def usable_cpus():
     return len(os.sched_getaffinity(0))
 

@@ -26,7 +26,13 @@ Status read_error(const std::filesystem::path& path, int error_number) {
 struct OpenedFile {
   Descriptor descriptor;
   std::uint64_t size_bytes;
+  std::string identity;
 };
+
+std::string identity_of(const struct stat& info) {
+  return fmt::format("{}-{}-{}.{:09}-{}.{:09}", info.st_ino, info.st_size, info.st_mtim.tv_sec,
+                     info.st_mtim.tv_nsec, info.st_ctim.tv_sec, info.st_ctim.tv_nsec);
+}
 
 // O_NONBLOCK so that a FIFO is refused below instead of waiting for a writer.
 Result<OpenedFile> open_regular_file(const std::filesystem::path& path) {
@@ -37,7 +43,8 @@ Result<OpenedFile> open_regular_file(const std::filesystem::path& path) {
   if (!S_ISREG(info.st_mode)) {
     return error(StatusCode::kInvalidArgument, "'{}' is not a regular file", path.string());
   }
-  return OpenedFile{std::move(descriptor), static_cast<std::uint64_t>(info.st_size)};
+  return OpenedFile{std::move(descriptor), static_cast<std::uint64_t>(info.st_size),
+                    identity_of(info)};
 }
 
 Status write_and_sync(const std::filesystem::path& path, std::string_view content) {
@@ -85,6 +92,7 @@ Status sync_directory(const std::filesystem::path& directory) {
 Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
   HEARTH_ASSIGN_OR_RETURN(const OpenedFile opened, open_regular_file(path));
   MappedFile file;
+  file.identity_ = opened.identity;
   if (opened.size_bytes == 0) return file;
   if (opened.size_bytes > std::numeric_limits<std::size_t>::max()) {
     return error(StatusCode::kOutOfRange, "'{}' has {} bytes, more than this machine can map",
@@ -109,12 +117,15 @@ void MappedFile::release(std::span<const std::byte> part) const {
 }
 
 MappedFile::MappedFile(MappedFile&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), size_(std::exchange(other.size_, 0)) {}
+    : data_(std::exchange(other.data_, nullptr)),
+      size_(std::exchange(other.size_, 0)),
+      identity_(std::move(other.identity_)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   MappedFile taken(std::move(other));
   std::swap(data_, taken.data_);
   std::swap(size_, taken.size_);
+  std::swap(identity_, taken.identity_);
   return *this;
 }
 

@@ -29,6 +29,8 @@ class MappedFile {
   ~MappedFile();
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
+  // Tells this state of this file from others: it changes when the file is written to or replaced.
+  const std::string& identity() const { return identity_; }
 
   // Says that `part`, which must lie within bytes(), will hardly be read again: its whole pages
   // stop counting as this process's memory. Reading them still works.
@@ -37,6 +39,7 @@ class MappedFile {
  private:
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
+  std::string identity_;
 };
 
 // A cursor over untrusted little-endian bytes. Every read proves that the bytes are there before it

@@ -28,9 +28,12 @@ class ModelFlags {
   Result<ServedModelOptions> resolve(const std::string& model) const;
 
  private:
+  void choose_packed_weights_dir(ServedModelOptions& options) const;
+
   std::filesystem::path models_dir_;
   ServedModelOptions options_;
   ByteSize kv_cache_bytes_;
+  bool keep_packed_weights_ = true;
 };
 
 }  // namespace hearth

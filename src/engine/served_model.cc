@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "engine/sampling_defaults.h"
 #include "kernels/kernels.h"
+#include "kernels/packed_cache.h"
 #include "models/hf_directory.h"
 #include "models/model.h"
 #include "tensor/dtype.h"
@@ -104,6 +105,7 @@ struct ServedModel::Impl {
   std::optional<ChatTemplate> chat_template;
   Status chat_template_status;
   SamplingParams sampling_defaults;
+  std::optional<PackedCache> packed_cache;
   std::unique_ptr<Device> device;
   std::unique_ptr<Engine> engine;
 
@@ -113,6 +115,7 @@ struct ServedModel::Impl {
   Result<std::unique_ptr<Model>> load_parts(const std::filesystem::path& template_override);
   Status start_engine(std::unique_ptr<Model> model, EngineOptions options, Metrics& metrics);
   Status load_sampling_defaults();
+  Status make_device(const ServedModelOptions& options);
 };
 
 Status ServedModel::Impl::load_template(const std::filesystem::path& override_path) {
@@ -139,6 +142,20 @@ Status ServedModel::Impl::load_sampling_defaults() {
   HEARTH_ASSIGN_OR_RETURN(sampling_defaults, read_sampling_defaults(file));
   const std::string text = describe_sampling(sampling_defaults);
   if (!text.empty()) log::info("sampling defaults of the model: {}", text);
+  return {};
+}
+
+Status ServedModel::Impl::make_device(const ServedModelOptions& options) {
+  const std::string source = file.identity();
+  if (!options.packed_weights_dir.empty() && !source.empty()) {
+    packed_cache.emplace(PackedCacheOptions{.directory = options.packed_weights_dir,
+                                            .source = fmt::format("{} {:016x}", source, digest),
+                                            .min_bytes = options.min_packed_bytes});
+  }
+  HEARTH_ASSIGN_OR_RETURN(
+      device, make_cpu_device({.num_threads = options.num_threads,
+                               .kernels = options.kernels,
+                               .packed_cache = packed_cache ? &*packed_cache : nullptr}));
   return {};
 }
 
@@ -175,10 +192,10 @@ Result<std::unique_ptr<ServedModel>> ServedModel::load(const ServedModelOptions&
           .count();
   impl->digest = digest_of(impl->file);
   if (options.sampling_defaults) HEARTH_RETURN_IF_ERROR(impl->load_sampling_defaults());
-  HEARTH_ASSIGN_OR_RETURN(impl->device, make_cpu_device({.num_threads = options.num_threads,
-                                                         .kernels = options.kernels}));
+  HEARTH_RETURN_IF_ERROR(impl->make_device(options));
   HEARTH_ASSIGN_OR_RETURN(auto model, impl->load_parts(options.chat_template_file));
   HEARTH_RETURN_IF_ERROR(impl->start_engine(std::move(model), options.engine, metrics));
+  if (impl->packed_cache) impl->packed_cache->keep();
 
   const BuildInfo& build = build_info();
   const std::string_view kernels =

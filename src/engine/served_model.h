@@ -31,6 +31,10 @@ struct ServedModelOptions {
   std::filesystem::path chat_template_file;  // Empty: the template inside the model file.
   std::size_t num_threads = 0;
   std::string kernels = "auto";
+  // Where the weights' packed form is kept for the next start (kernels/packed_cache.h), if it has
+  // so many bytes. Empty: nowhere.
+  std::filesystem::path packed_weights_dir;
+  std::size_t min_packed_bytes = 0;
   bool sampling_defaults = true;  // Take those that the model's files recommend.
   EngineOptions engine;
 };

@@ -223,6 +223,13 @@ const TensorView* ModelFile::find_tensor(std::string_view name) const {
   return idx.has_value() ? &impl_->content.tensors[*idx] : nullptr;
 }
 
+std::string ModelFile::identity() const {
+  std::string all;
+  for (const MappedFile& mapping : impl_->content.mappings)
+    all += (all.empty() ? "" : " ") + mapping.identity();
+  return all;
+}
+
 std::string ModelFile::spelling(std::string_view tensor_name) const {
   const auto& spelling = impl_->content.spelling;
   return spelling ? spelling(tensor_name) : std::string(tensor_name);

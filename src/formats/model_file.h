@@ -81,6 +81,8 @@ class ModelFile {
 
   std::string_view format() const;   // "GGUF v3", "safetensors"
   std::uint64_t file_bytes() const;  // Over all parts.
+  // Which state of which files this is: changes when one of them does. Empty for bytes in memory.
+  std::string identity() const;
 
   // In file order.
   std::span<const MetadataEntry> metadata() const;

@@ -4,6 +4,7 @@
 //   snapshots/ID/PATH                 a model as a directory: relative links to blobs
 //   models/ORG/MODEL/TAG[@REV].json   one listed model; ORG is "-" for names without one
 //   partial/KEY, KEY.parts            unfinished downloads
+//   packed/KEY                        weights as kernels read them, made anew when missing
 //   lock                              held shared by who adds files, alone by who removes them
 //
 // Several processes may use one registry. A model is listed by the last step of adding it, a
@@ -26,6 +27,8 @@
 #include "hub/store_directory.h"
 
 namespace hearth::hub {
+
+inline constexpr const char* kPackedDirectory = "packed";
 
 struct StoredModel {
   ModelName name;  // With a tag.

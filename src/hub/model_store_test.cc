@@ -100,6 +100,18 @@ TEST_F(Store, ANewContentReplacesTheOldAndGarbageGoes) {
   EXPECT_EQ(resolved("m"), "new");
 }
 
+TEST_F(Store, PackedWeightsAreMadeAnewAndSoCollected) {
+  add("m", "m.gguf", "content");
+  const auto packed = store_.root() / kPackedDirectory;
+  std::filesystem::create_directory(packed);
+  std::ofstream(packed / "key.panels") << "panels";
+  const auto removed = store_.collect({.dry_run = false}).value();
+  ASSERT_EQ(removed.size(), 1u);
+  EXPECT_EQ(removed[0].size_bytes, 6u);
+  EXPECT_TRUE(std::filesystem::is_empty(packed));
+  EXPECT_EQ(resolved("m"), "content");
+}
+
 TEST_F(Store, EqualFilesAreKeptOnceAndStayWhileOneNameNeedsThem) {
   add("a", "m.gguf", "same");
   add("b", "m.gguf", "same");

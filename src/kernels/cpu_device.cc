@@ -67,31 +67,45 @@ FloatFormat CpuWeight::float_format() const {
   }
 }
 
-Status CpuWeight::pack(ThreadPool& pool, WeightMemory& memory) {
+Status CpuWeight::pack(std::string_view name, ThreadPool& pool, WeightMemory& memory,
+                       PackedCache* cache) {
   const std::size_t num_groups = in_features() / kGroupLen;
   panel_bytes_ = panel_layout(packed_traits(*format_), num_groups).total_bytes;
-  HEARTH_ASSIGN_OR_RETURN(panels_, memory.allocate(num_panels() * panel_bytes_));
-  pool.run(num_panels(), [this](std::size_t idx, std::size_t) {
+  const std::size_t size = num_panels() * panel_bytes_;
+  const PackedKey key = {name, dtype(), out_features(), in_features()};
+  if (cache != nullptr) {
+    if (auto kept = cache->find(key, size, pool)) {
+      panels_ = *std::move(kept);
+      return {};
+    }
+  }
+  HEARTH_ASSIGN_OR_RETURN(const WeightPiece memory_piece, memory.allocate(size));
+  pool.run(num_panels(), [&](std::size_t idx, std::size_t) {
     const std::size_t first = idx * kPanelColumns;
     const PanelSource source = {.rows = row(first),
                                 .row_bytes = row_bytes_,
                                 .num_columns = std::min(kPanelColumns, out_features() - first),
                                 .in_features = in_features()};
-    pack_panel(*format_, source, panels_.data + idx * panel_bytes_);
+    pack_panel(*format_, source, memory_piece.data + idx * panel_bytes_);
   });
+  panels_ = memory_piece.filled();
+  if (cache != nullptr) cache->add(key, panels_);
   return {};
 }
 
-CpuDevice::CpuDevice(ChosenKernels kernels, std::size_t num_threads)
+CpuDevice::CpuDevice(ChosenKernels kernels, std::size_t num_threads, PackedCache* packed_cache)
     : pool_(num_threads),
       kernels_(*kernels.table),
       description_(fmt::format("cpu ({}, {} thread{})", kernels.name, num_threads,
                                num_threads == 1 ? "" : "s")),
+      packed_cache_(packed_cache),
       attention_memory_(num_threads) {}
 
 Result<std::unique_ptr<WeightMatrix>> CpuDevice::prepare_weight(const TensorView& tensor) {
   HEARTH_ASSIGN_OR_RETURN(auto weight, make_weight(tensor));
-  if (weight->packed_format()) HEARTH_RETURN_IF_ERROR(weight->pack(pool_, weight_memory_));
+  if (weight->packed_format()) {
+    HEARTH_RETURN_IF_ERROR(weight->pack(tensor.name, pool_, weight_memory_, packed_cache_));
+  }
   return weight;
 }
 
@@ -255,7 +269,7 @@ Result<std::unique_ptr<Device>> make_cpu_device(const CpuDeviceOptions& options)
   HEARTH_ASSIGN_OR_RETURN(const ChosenKernels kernels, choose_kernels(options.kernels));
   const std::size_t num_threads =
       options.num_threads != 0 ? options.num_threads : ThreadPool::available_cpus();
-  return std::make_unique<CpuDevice>(kernels, num_threads);
+  return std::make_unique<CpuDevice>(kernels, num_threads, options.packed_cache);
 }
 
 }  // namespace hearth

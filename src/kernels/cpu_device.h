@@ -32,20 +32,21 @@ class CpuWeight final : public WeightMatrix {
   // Must be a float format.
   FloatFormat float_format() const;
 
-  // kResourceExhausted when there is no memory for the panels.
-  Status pack(ThreadPool& pool, WeightMemory& memory);
+  // Gets the panels from `cache` (nullptr: there is none), or packs them. kResourceExhausted when
+  // there is no memory for them.
+  Status pack(std::string_view name, ThreadPool& pool, WeightMemory& memory, PackedCache* cache);
 
  private:
   std::span<const std::byte> data_;
   std::size_t row_bytes_;
   std::optional<PackedFormat> format_;
   std::size_t panel_bytes_ = 0;
-  WeightPiece panels_;
+  PackedPiece panels_;
 };
 
 class CpuDevice final : public Device {
  public:
-  CpuDevice(ChosenKernels kernels, std::size_t num_threads);
+  CpuDevice(ChosenKernels kernels, std::size_t num_threads, PackedCache* packed_cache);
 
   std::string_view description() const override { return description_; }
   ThreadPool& host_threads() override { return pool_; }
@@ -98,6 +99,7 @@ class CpuDevice final : public Device {
   const KernelTable& kernels_;
   std::string description_;
   WeightMemory weight_memory_;
+  PackedCache* packed_cache_;
   AlignedBuffer<ActivationGroup> activations_;
   AttentionMemory attention_memory_;
 };

@@ -266,9 +266,13 @@ class Device {
                                  MatrixView out) = 0;
 };
 
+class PackedCache;
+
 struct CpuDeviceOptions {
   std::size_t num_threads = 0;        // 0: ThreadPool::available_cpus().
   std::string_view kernels = "auto";  // A name from kernel_sets(), or "auto": the best one.
+  // Where packed weights come from and go to; outlives the device. nullptr: always packed anew.
+  PackedCache* packed_cache = nullptr;
 };
 
 // kInvalidArgument with the available names when the kernel set does not exist or this CPU lacks

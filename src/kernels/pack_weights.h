@@ -10,6 +10,10 @@
 
 namespace hearth {
 
+// Part of the name of every kept file of panels (packed_cache.h): goes up whenever pack_panel()
+// writes other bytes than before.
+inline constexpr std::uint32_t kPackedLayoutVersion = 1;
+
 // nullopt for formats that are not packed.
 std::optional<PackedFormat> packed_format_of(DType dtype);
 

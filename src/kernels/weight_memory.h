@@ -8,16 +8,19 @@
 
 #include "base/anonymous_mapping.h"
 #include "kernels/kernel_table.h"
+#include "kernels/packed_cache.h"
 
 namespace hearth {
 
-// Memory for one matrix, aligned to a cache line. Move or copy: copies share the memory.
+// Memory for one matrix that is still to be filled, aligned to a cache line.
 struct WeightPiece {
   std::uint8_t* data = nullptr;
   std::size_t size = 0;
   // Matrices are smaller than huge pages are worth, so many share a chunk; the last one of them to
   // go frees it.
   std::shared_ptr<AnonymousMapping> chunk;
+
+  PackedPiece filled() const { return {.data = data, .size = size, .owner = chunk}; }
 };
 
 // Hands out memory on huge pages, matrix after matrix. Not thread-safe.
