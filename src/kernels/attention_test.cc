@@ -21,6 +21,7 @@ struct Case {
   std::size_t num_positions = 0;
   DType dtype = DType::kF16;
   std::vector<float> alibi_slopes = {};  // Per head; none: no ALiBi.
+  bool bidirectional = false;            // Fed in one piece then.
 };
 
 // A cache of one sequence whose blocks lie in no particular order, in memory full of NaN: in
@@ -79,6 +80,7 @@ AttentionParams params_of(const Case& c) {
           .scale = 1.0f / std::sqrt(static_cast<float>(c.heads.head_dim)),
           .logit_softcap = c.softcap,
           .sliding_window = c.sliding_window,
+          .bidirectional = c.bidirectional,
           .alibi_slopes = c.alibi_slopes.empty() ? nullptr : c.alibi_slopes.data()};
 }
 
@@ -131,11 +133,14 @@ std::vector<double> exact_attention(const Case& c, const Sequence& s, std::size_
   const std::size_t dim = c.heads.head_dim;
   const std::size_t kv_width = c.heads.num_kv_heads * dim;
   const std::size_t kv_head = head / (c.heads.num_heads / c.heads.num_kv_heads);
-  const std::size_t begin =
-      c.sliding_window != 0 && position >= c.sliding_window ? position + 1 - c.sliding_window : 0;
+  const std::size_t window = c.sliding_window == 0 ? c.num_positions * 2 : c.sliding_window;
+  const std::size_t before = c.bidirectional ? window / 2 : window - 1;
+  const std::size_t after = c.bidirectional ? window / 2 : 0;
+  const std::size_t begin = position - std::min(position, before);
+  const std::size_t end = std::min(c.num_positions, position + after + 1);
   const float* q = s.q.data() + (position * c.heads.num_heads + head) * dim;
   std::vector<double> scores;
-  for (std::size_t p = begin; p <= position; ++p) {
+  for (std::size_t p = begin; p < end; ++p) {
     const Floats key = as_stored(c.dtype, s.k.data() + p * kv_width + kv_head * dim, dim);
     double score = 0;
     for (std::size_t i = 0; i < dim; ++i)
@@ -150,7 +155,7 @@ std::vector<double> exact_attention(const Case& c, const Sequence& s, std::size_
   const double max = *std::max_element(scores.begin(), scores.end());
   double sum = 0;
   std::vector<double> out(dim);
-  for (std::size_t p = begin; p <= position; ++p) {
+  for (std::size_t p = begin; p < end; ++p) {
     const double weight = std::exp(scores[p - begin] - max);
     sum += weight;
     const Floats value = as_stored(c.dtype, s.v.data() + p * kv_width + kv_head * dim, dim);
@@ -230,6 +235,47 @@ INSTANTIATE_TEST_SUITE_P(
              .num_positions = 330,
              .dtype = DType::kQ8_0}));
 
+class BidirectionalAttentionTest : public ::testing::TestWithParam<Case> {};
+
+TEST_P(BidirectionalAttentionTest, MatchesSoftmaxWithEveryKernelSetAndAnyThreads) {
+  const Case& c = GetParam();
+  const Sequence s = make_sequence(c, 6);
+  const Floats expected = run_in_chunks(*make_device("reference"), c, s, c.num_positions);
+  const std::size_t dim = c.heads.head_dim;
+  for (std::size_t position = 0; position < c.num_positions; position += 7) {
+    for (std::size_t head = 0; head < c.heads.num_heads; ++head) {
+      const auto exact = exact_attention(c, s, position, head);
+      for (std::size_t i = 0; i < dim; ++i) {
+        ASSERT_NEAR(expected[(position * c.heads.num_heads + head) * dim + i], exact[i], 2e-5)
+            << "position " << position << " head " << head << " component " << i;
+      }
+    }
+  }
+  for (const std::string& set : supported_sets()) {
+    for (std::size_t threads : {1U, 2U, 3U}) {
+      EXPECT_TRUE(
+          same_bits(run_in_chunks(*make_device(set, threads), c, s, c.num_positions), expected))
+          << set << " threads " << threads;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, BidirectionalAttentionTest,
+    ::testing::Values(
+        Case{.heads = {12, 12, 32}, .num_positions = 1, .bidirectional = true},
+        Case{.heads = {12, 12, 32}, .num_positions = 77, .bidirectional = true},
+        Case{.heads = {4, 2, 64}, .num_positions = 290, .bidirectional = true},
+        Case{.heads = {3, 3, 20}, .sliding_window = 9, .num_positions = 60, .bidirectional = true},
+        Case{.heads = {2, 2, 64},
+             .sliding_window = 128,
+             .num_positions = 700,
+             .bidirectional = true},
+        Case{.heads = {4, 4, 32},
+             .num_positions = 290,
+             .dtype = DType::kQ8_0,
+             .bidirectional = true}));
+
 // Every number of rows and of positions around the kernels' tiles, so that tiles of all shapes meet
 // all borders: decoding, a few rows (as in checking a guess) and prompts.
 TEST(AttentionSweepTest, AllSetsAgreeAtEveryNumberOfRowsAndPositions) {
@@ -249,8 +295,7 @@ TEST(AttentionSweepTest, AllSetsAgreeAtEveryNumberOfRowsAndPositions) {
   }
 }
 
-TEST(AttentionBatchTest, ASequenceDoesNotDependOnItsCompany) {
-  const Case c = {.heads = {6, 2, 48}, .num_positions = 60};
+void expect_independence_of_company(const Case& c) {
   const std::size_t width = c.heads.num_heads * c.heads.head_dim;
   const std::size_t kv_width = c.heads.num_kv_heads * c.heads.head_dim;
   const Sequence a = make_sequence(c, 5);
@@ -260,7 +305,7 @@ TEST(AttentionBatchTest, ASequenceDoesNotDependOnItsCompany) {
     const Floats alone_a = run_in_chunks(*device, c, a, c.num_positions);
     const Floats alone_b = run_in_chunks(*device, c, b, c.num_positions);
     // Both in one batch, each with its own cache behind one pool of blocks.
-    const Case both = {.heads = c.heads, .num_positions = 2 * 64};
+    const Case both = {.heads = c.heads, .num_positions = 2 * 64, .bidirectional = c.bidirectional};
     Cache cache(both, 7);
     const SequenceRows rows[2] = {{0, c.num_positions, 0, cache.table()},
                                   {c.num_positions, c.num_positions, 0, cache.table() + 4}};
@@ -279,6 +324,11 @@ TEST(AttentionBatchTest, ASequenceDoesNotDependOnItsCompany) {
                       view(out, total));
     EXPECT_TRUE(same_bits(out, joined(alone_a, alone_b))) << set;
   }
+}
+
+TEST(AttentionBatchTest, ASequenceDoesNotDependOnItsCompany) {
+  expect_independence_of_company({.heads = {6, 2, 48}, .num_positions = 60});
+  expect_independence_of_company({.heads = {6, 2, 48}, .num_positions = 60, .bidirectional = true});
 }
 
 TEST(AttentionNanTest, ABadKeyReachesTheRowsAfterItAndNoneBefore) {

@@ -129,16 +129,32 @@ void load_queries(const AttentionJob& job, const QueryTile& tile, float* queries
 
 // First position that a query at `position` attends to.
 std::size_t window_begin(const AttentionParams& params, std::size_t position) {
-  if (params.sliding_window == 0 || position < params.sliding_window) return 0;
-  return position + 1 - params.sliding_window;
+  if (params.sliding_window == 0) return 0;
+  const std::size_t reach =
+      params.bidirectional ? params.sliding_window / 2 : params.sliding_window - 1;
+  return position < reach ? 0 : position - reach;
+}
+
+// One past the last one.
+std::size_t window_end(const AttentionParams& params, const SequenceRows& sequence,
+                       std::size_t position) {
+  if (!params.bidirectional) return position + 1;
+  const std::size_t end = sequence.first_position + sequence.num_rows;
+  if (params.sliding_window == 0) return end;
+  return std::min(end, position + params.sliding_window / 2 + 1);
 }
 
 std::size_t first_partition(const AttentionJob& job, const QueryTile& tile) {
   return window_begin(*job.params, tile.position_of(0)) / kPartitionLen;
 }
 
-std::size_t last_partition(const QueryTile& tile) {
-  return tile.position_of(tile.num_queries() - 1) / kPartitionLen;
+// The last position that any query of the tile attends to.
+std::size_t last_seen(const AttentionJob& job, const QueryTile& tile) {
+  return window_end(*job.params, *tile.sequence, tile.position_of(tile.num_queries() - 1)) - 1;
+}
+
+std::size_t last_partition(const AttentionJob& job, const QueryTile& tile) {
+  return last_seen(job, tile) / kPartitionLen;
 }
 
 // How many lane blocks ahead of their use keys and values are prefetched.
@@ -177,7 +193,7 @@ KvLanes find_lanes(const AttentionJob& job, const QueryTile& tile, std::size_t p
 // step prefetches what comes kPrefetchBlocks later. Steps without such prefetch themselves again.
 void plan_prefetches(const AttentionJob& job, const QueryTile& tile, std::size_t partition,
                      std::span<KvLanes> lanes) {
-  const std::size_t last_position = tile.position_of(tile.num_queries() - 1);
+  const std::size_t last_position = last_seen(job, tile);
   for (std::size_t i = 0; i < lanes.size(); ++i) {
     const std::size_t later = i + kPrefetchBlocks;
     const bool within = later < lanes.size();
@@ -199,12 +215,13 @@ void view_partition(const AttentionJob& job, const QueryTile& tile, std::size_t 
   for (std::size_t i = 0; i < tile.num_queries(); ++i) {
     const std::size_t position = tile.position_of(i);
     const std::size_t from = std::max(window_begin(*job.params, position), start) - start;
-    const std::size_t to = std::max(std::min(position + 1, start + kPartitionLen), start) - start;
+    const std::size_t seen = window_end(*job.params, *tile.sequence, position);
+    const std::size_t to = std::max(std::min(seen, start + kPartitionLen), start) - start;
     if (from >= to) continue;
     if (view.num_queries == 0) view.first_query = i;
     view.begins[view.num_queries] = static_cast<std::uint32_t>(from);
     view.ends[view.num_queries] = static_cast<std::uint32_t>(to);
-    view.positions[view.num_queries] = static_cast<float>(position - start);
+    view.positions[view.num_queries] = static_cast<float>(position) - static_cast<float>(start);
     ++view.num_queries;
     begin = std::min(begin, from);
     end = std::max(end, to);
@@ -293,7 +310,7 @@ void run_tile(const AttentionJob& job, std::size_t idx, float* scratch) {
   part.out = scratch + tile_floats(job.head_dim()) + kMaxTileQueries * kPartitionLen;
   TileState state;
   state.out = part.out + tile_floats(job.head_dim());
-  for (std::size_t p = first_partition(job, tile); p <= last_partition(tile); ++p) {
+  for (std::size_t p = first_partition(job, tile); p <= last_partition(job, tile); ++p) {
     attend_partition(job, tile, p, scratch, part);
     merge_partition(job, tile, part, state);
   }
@@ -331,7 +348,7 @@ void run_split(const AttentionJob& job, std::size_t num_tiles, std::size_t num_p
       const std::size_t partition = first_partition(job, tile) + wave + task / num_tiles;
       PartialResult& slot = split.slots[task];
       slot.num_queries = 0;
-      if (partition > last_partition(tile)) return;
+      if (partition > last_partition(job, tile)) return;
       load_queries(job, tile, memory.scratch(worker));
       attend_partition(job, tile, partition, memory.scratch(worker), slot);
     });
@@ -392,6 +409,7 @@ void CpuDevice::attention(ConstMatrixView q, std::span<const SequenceRows> seque
   HEARTH_CHECK(cache.block_size > 0 && cache.block_size % kKvPositionLanes == 0);
   HEARTH_CHECK(cache.dtype == DType::kF16 || cache.dtype == DType::kQ8_0);
   HEARTH_CHECK(q.cols == heads.num_heads * heads.head_dim && out.cols == q.cols);
+  HEARTH_CHECK(params.alibi_slopes == nullptr || !params.bidirectional);
   run_attention({&kernels_, q, sequences, &params, &cache, out}, pool_, attention_memory_);
 }
 

@@ -129,7 +129,8 @@ constexpr std::size_t kv_head_bytes(DType dtype, std::size_t head_dim, std::size
 }
 
 // The rows of one sequence within the ragged batch. Row first_row + i is the token at position
-// first_position + i; it attends to positions 0 .. first_position + i of its own sequence.
+// first_position + i; it attends to positions 0 .. first_position + i of its own sequence, or to
+// all of them up to the last of these rows (see AttentionParams::bidirectional).
 struct SequenceRows {
   std::size_t first_row = 0;
   std::size_t num_rows = 0;
@@ -148,6 +149,9 @@ struct AttentionParams {
   float scale = 1.0f;
   float logit_softcap = 0.0f;      // 0: none.
   std::size_t sliding_window = 0;  // 0: the whole past; else only the last that many positions.
+  // Rows see what comes after them, too. A sliding window then reaches half its length, rounded
+  // down, to either side. Not with ALiBi.
+  bool bidirectional = false;
   // ALiBi (arXiv 2108.12409): a head's score falls by its slope per position of distance.
   const float* alibi_slopes = nullptr;  // [num_heads] or nullptr
 };
@@ -236,7 +240,7 @@ class Device {
                         std::span<const SequenceRows> sequences, const HeadShape& heads,
                         const KvLayerView& cache) = 0;
 
-  // Causal attention of every row over its own sequence's cache, which already holds these rows.
+  // Attention of every row over its own sequence's cache, which already holds these rows.
   // q and out: [num_tokens, num_heads * head_dim].
   virtual void attention(ConstMatrixView q, std::span<const SequenceRows> sequences,
                          const AttentionParams& params, const KvLayerView& cache,
