@@ -86,6 +86,42 @@ constexpr std::array kArchitectures = {
                  .unrotated_period = 4},
 };
 
+// By name. Positions of RoBERTa's kin that stand before the first token's are cut off by
+// converters.
+constexpr std::array kEncoders = {
+    Architecture{.name = "bert",
+                 .models = "BERT, RoBERTa, XLM-RoBERTa, DistilBERT: MiniLM, BGE, E5, BGE-M3, "
+                           "BGE rerankers, llm-embedder",
+                 .norm = NormKind::kLayer,
+                 .norm_placement = NormPlacement::kPost,
+                 .embedding_norm = true,
+                 .bidirectional = true,
+                 .required_biases = true,
+                 .positions = PositionEncoding::kLearned,
+                 .activation = Activation::kGelu,
+                 .gated = false},
+    Architecture{.name = "modern-bert",
+                 .models = "ModernBERT: GTE ModernBERT, ModernBERT Embed",
+                 .norm = NormKind::kLayer,
+                 .embedding_norm = true,
+                 .bidirectional = true,
+                 .activation = Activation::kGelu,
+                 .global_period = 3,
+                 .global_first = true,
+                 .local_freq_base = 10000.0},
+    Architecture{.name = "nomic-bert",
+                 .models = "Nomic Embed Text 1 and 1.5",
+                 .norm = NormKind::kLayer,
+                 .norm_placement = NormPlacement::kPost,
+                 .embedding_norm = true,
+                 .bidirectional = true},
+};
+
+const Architecture* find_row(std::span<const Architecture> rows, std::string_view name) {
+  const auto row = std::ranges::find(rows, name, &Architecture::name);
+  return row == rows.end() ? nullptr : &*row;
+}
+
 }  // namespace
 
 std::span<const Architecture> architectures() {
@@ -93,13 +129,21 @@ std::span<const Architecture> architectures() {
 }
 
 const Architecture* find_architecture(std::string_view name) {
-  const auto* row = std::ranges::find(kArchitectures, name, &Architecture::name);
-  return row == kArchitectures.end() ? nullptr : row;
+  return find_row(kArchitectures, name);
+}
+
+std::span<const Architecture> encoder_architectures() {
+  return kEncoders;
+}
+
+const Architecture* find_encoder_architecture(std::string_view name) {
+  return find_row(kEncoders, name);
 }
 
 ModelConfig implied_config(const Architecture& row) {
   ModelConfig config;
   config.architecture = row.name;
+  config.bidirectional = row.bidirectional;
   config.norm = row.norm;
   config.norm_placement = row.norm_placement;
   config.embedding_norm = row.embedding_norm;

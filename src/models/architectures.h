@@ -1,4 +1,5 @@
-// The architecture table: what one decoder family does differently, as one row.
+// The architecture tables: what one family of decoders, or of encoders, does differently, as one
+// row.
 #pragma once
 
 #include <span>
@@ -20,6 +21,7 @@ struct Architecture {
   NormPlacement norm_placement = NormPlacement::kPre;
   bool embedding_norm = false;
   bool parallel_residual = false;
+  bool bidirectional = false;  // An encoder.
   bool qk_norm = false;
   bool required_biases = false;
   PositionEncoding positions = PositionEncoding::kRope;
@@ -35,8 +37,9 @@ struct Architecture {
   bool stated_scales = false;
   // What files that do not say mean.
   std::size_t sliding_window = 0;
-  std::size_t global_period =
-      0;                         // Every so manyth layer sees the whole past; 0: none with windows.
+  // Of every so many layers the last one sees everything; 0: none of those with windows.
+  std::size_t global_period = 0;
+  bool global_first = false;     // The first one instead of the last.
   double local_freq_base = 0.0;  // Of layers with a window; 0: as in the others.
   float attention_softcap = 0.0f;
   float logit_softcap = 0.0f;
@@ -48,6 +51,10 @@ struct Architecture {
 std::span<const Architecture> architectures();
 // nullptr when there is no row of that name.
 const Architecture* find_architecture(std::string_view name);
+
+// The same of encoders.
+std::span<const Architecture> encoder_architectures();
+const Architecture* find_encoder_architecture(std::string_view name);
 
 // The configuration as far as the name implies it.
 ModelConfig implied_config(const Architecture& row);

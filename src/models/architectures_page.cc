@@ -2,6 +2,7 @@
 
 #include <fmt/ranges.h>
 
+#include <span>
 #include <string_view>
 #include <vector>
 
@@ -13,7 +14,11 @@ namespace {
 constexpr std::string_view kHead =
     R"(# Architectures
 
-Generated from `src/models/architectures.cc`; do not edit. A GGUF file names its architecture in
+Generated from `src/models/architectures.cc`; do not edit.
+
+## Decoders
+
+A GGUF file names its architecture in
 `general.architecture`; `hearth inspect FILE` says whether a file can be served, and why not.
 
 Each is checked against transformers on tiny random models (`tests/golden/models`): logits within a
@@ -21,6 +26,20 @@ stated budget, the same greedy text. That proves the arithmetic, not the quality
 model's answers. A file with tensors that its row does not know is refused, and so are settings that
 are known to change the arithmetic and are not supported. Keys that transformers does not read are
 ignored; in Hugging Face directories an absent key is the class's default or refused as missing.
+
+| architecture | models | positions | norms | feed-forward |
+| --- | --- | --- | --- | --- |
+)";
+
+constexpr std::string_view kEncodersHead =
+    R"(
+## Encoders
+
+They make a vector of a text, or scores of labels, and see each text as a whole. Vectors, or raw
+scores, are compared with transformers on tiny random models (`tests/golden/encoders`): cosine above
+0.9999. Hugging Face directories may hold a model without a head, one trained on masked words (that
+head is not read) or a sequence classifier; of sentence-transformers' modules, pooling (first token,
+mean, last token) and normalization are computed and others refused.
 
 | architecture | models | positions | norms | feed-forward |
 | --- | --- | --- | --- | --- |
@@ -39,14 +58,18 @@ std::string positions_of(const Architecture& row) {
       row.rope_layout == RopeLayout::kInterleaved ? "RoPE, adjacent pairs" : "RoPE, split halves";
   if (row.unrotated_period > 0)
     text += fmt::format(", none in every layer {}", row.unrotated_period);
-  if (row.global_period > 0)
-    text += fmt::format(", windows but in every layer {}", row.global_period);
+  if (row.global_period > 0) {
+    text += fmt::format(", windows but in {} {}",
+                        row.global_first ? "the first layer of each" : "every layer",
+                        row.global_period);
+  }
   return text;
 }
 
 std::string norms_of(const Architecture& row) {
   std::vector<std::string_view> parts = {row.norm == NormKind::kRms ? "RMS" : "LayerNorm"};
   if (row.norm_placement == NormPlacement::kPrePost) parts.emplace_back("before and after");
+  if (row.norm_placement == NormPlacement::kPost) parts.emplace_back("behind each sum");
   if (row.qk_norm) parts.emplace_back("on Q and K");
   if (row.embedding_norm) parts.emplace_back("on the embedding");
   return fmt::format("{}", fmt::join(parts, ", "));
@@ -76,14 +99,20 @@ std::string feed_forward_of(const Architecture& row) {
   return text;
 }
 
+void append_rows(std::span<const Architecture> rows, std::string& page) {
+  for (const Architecture& row : rows) {
+    page += fmt::format("| `{}` | {} | {} | {} | {} |\n", row.name, row.models, positions_of(row),
+                        norms_of(row), feed_forward_of(row));
+  }
+}
+
 }  // namespace
 
 std::string architectures_markdown() {
   std::string page(kHead);
-  for (const Architecture& row : architectures()) {
-    page += fmt::format("| `{}` | {} | {} | {} | {} |\n", row.name, row.models, positions_of(row),
-                        norms_of(row), feed_forward_of(row));
-  }
+  append_rows(architectures(), page);
+  page += kEncodersHead;
+  append_rows(encoder_architectures(), page);
   return page;
 }
 

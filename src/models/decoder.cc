@@ -163,18 +163,9 @@ void Decoder::rotate(LayerRope kind, std::size_t num_tokens) {
 
 ConstMatrixView Decoder::expand(const FeedForward& weights, ConstMatrixView input) {
   const std::size_t size = weights.up_proj.weight->out_features();
-  const MatrixView up = rows_of(buffers_.up, input.rows, size);
-  if (!config_.gated) {
-    const LinearOutput out[] = {weights.up_proj.into(up)};
-    device_.linear(input, out);
-    device_.activate(config_.activation, up);
-    return up;
-  }
-  const MatrixView gate = rows_of(buffers_.gate, input.rows, size);
-  const LinearOutput out[] = {weights.gate_proj.into(gate), weights.up_proj.into(up)};
-  device_.linear(input, out);
-  device_.gated_activation(config_.activation, gate, up, gate);
-  return gate;
+  const FeedForwardBuffers buffers = {.gate = rows_of(buffers_.gate, input.rows, size),
+                                      .up = rows_of(buffers_.up, input.rows, size)};
+  return run_expansion(device_, config_.activation, weights, input, buffers);
 }
 
 void Decoder::add_projection(const LinearWeights& projection, ConstMatrixView input,

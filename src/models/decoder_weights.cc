@@ -9,102 +9,12 @@
 namespace hearth {
 namespace {
 
-// Names of one layer below "blk.N.", or with an empty prefix those outside layers, as GGUF files
-// spell them.
-class NamedBinder {
- public:
-  NamedBinder(const ModelConfig& config, WeightBinder& binder, std::string prefix)
-      : config_(config), binder_(binder), prefix_(std::move(prefix)) {}
-
-  std::string weight(std::string_view name) const { return full(name, "weight"); }
-  std::string bias(std::string_view name) const { return full(name, "bias"); }
-  bool has(std::string_view name) const { return binder_.has(weight(name)); }
-  std::size_t num_rows(std::string_view name) const { return binder_.num_rows(weight(name)); }
-
-  // A norm of the configured kind over the hidden state.
-  void norm(std::string_view name, Norm& target) {
-    rms_norm(name, config_.hidden_size, target);
-    if (config_.norm == NormKind::kLayer) {
-      binder_.vector(bias(name), config_.hidden_size, Presence::kRequired, target.bias);
-    }
-  }
-
-  void rms_norm(std::string_view name, std::size_t length, Norm& target) {
-    binder_.vector(weight(name), length, Presence::kRequired, target.gain);
-  }
-
-  void linear(std::string_view name, std::size_t out_features, std::size_t in_features,
-              LinearWeights& target) {
-    binder_.matrix(weight(name), {out_features, in_features}, target.weight);
-    binder_.vector(bias(name), out_features, bias_presence(), target.bias);
-  }
-
-  void row(std::string_view name, std::size_t length, std::unique_ptr<WeightMatrix>& target) {
-    binder_.row(weight(name), length, target);
-  }
-
-  // Several projections of the hidden state in one tensor.
-  void fused(std::string_view name, std::span<const MatrixPart> matrices,
-             std::span<const VectorPart> biases) {
-    binder_.fused_matrices(weight(name), config_.hidden_size, matrices);
-    binder_.fused_vectors(bias(name), bias_presence(), biases);
-  }
-
-  void stacked(std::string_view name, const MatrixSpec& spec,
-               std::span<std::unique_ptr<WeightMatrix>> targets) {
-    binder_.stacked_matrices(weight(name), spec, targets);
-  }
-
-  void ignore(std::string_view name) { binder_.ignore(weight(name)); }
-
- private:
-  std::string full(std::string_view name, std::string_view kind) const {
-    return fmt::format("{}{}.{}", prefix_, name, kind);
-  }
-  Presence bias_presence() const {
-    return config_.required_biases ? Presence::kRequired : Presence::kOptional;
-  }
-
-  const ModelConfig& config_;
-  WeightBinder& binder_;
-  std::string prefix_;
-};
-
 void bind_qkv(const ModelConfig& config, NamedBinder& binder, DecoderLayer& layer) {
-  const std::size_t q = config.q_width();
-  const std::size_t kv = config.kv_width();
-  if (binder.has("attn_qkv")) {
-    const MatrixPart matrices[] = {
-        {q, &layer.q_proj.weight}, {kv, &layer.k_proj.weight}, {kv, &layer.v_proj.weight}};
-    const VectorPart biases[] = {
-        {q, &layer.q_proj.bias}, {kv, &layer.k_proj.bias}, {kv, &layer.v_proj.bias}};
-    binder.fused("attn_qkv", matrices, biases);
-  } else {
-    binder.linear("attn_q", q, config.hidden_size, layer.q_proj);
-    binder.linear("attn_k", kv, config.hidden_size, layer.k_proj);
-    binder.linear("attn_v", kv, config.hidden_size, layer.v_proj);
-  }
+  bind_attention_inputs(config, binder, {&layer.q_proj, &layer.k_proj, &layer.v_proj});
   if (config.qk_norm) {
     binder.rms_norm("attn_q_norm", config.heads.head_dim, layer.q_norm);
     binder.rms_norm("attn_k_norm", config.heads.head_dim, layer.k_norm);
   }
-}
-
-// `suffix` tells the feed-forwards of a layer apart.
-void bind_feed_forward(const ModelConfig& config, NamedBinder& binder, std::string_view suffix,
-                       std::size_t size, FeedForward& target) {
-  const std::string gate = fmt::format("ffn_gate{}", suffix);
-  const std::string up = fmt::format("ffn_up{}", suffix);
-  if (config.gated && !binder.has(gate) && binder.num_rows(up) == 2 * size) {
-    const MatrixPart matrices[] = {{size, &target.gate_proj.weight},
-                                   {size, &target.up_proj.weight}};
-    const VectorPart biases[] = {{size, &target.gate_proj.bias}, {size, &target.up_proj.bias}};
-    binder.fused(up, matrices, biases);
-  } else {
-    if (config.gated) binder.linear(gate, size, config.hidden_size, target.gate_proj);
-    binder.linear(up, size, config.hidden_size, target.up_proj);
-  }
-  binder.linear(fmt::format("ffn_down{}", suffix), config.hidden_size, size, target.down_proj);
 }
 
 void bind_stack(NamedBinder& binder, std::string_view name, const MatrixSpec& spec,

@@ -5,36 +5,11 @@
 #include <memory>
 #include <vector>
 
+#include "models/layer_weights.h"
 #include "models/model_config.h"
 #include "models/weights.h"
 
 namespace hearth {
-
-struct LinearWeights {
-  std::unique_ptr<WeightMatrix> weight;
-  std::vector<float> bias;  // Empty: none.
-
-  LinearOutput into(MatrixView out, bool accumulate = false) const {
-    return {weight.get(), bias.empty() ? nullptr : bias.data(), out, accumulate};
-  }
-};
-
-// Empty: there is no such norm.
-struct Norm {
-  std::vector<float> gain;
-  std::vector<float> bias;  // Empty: RMS norm.
-
-  NormWeights view(float epsilon) const {
-    return {gain.data(), bias.empty() ? nullptr : bias.data(), epsilon};
-  }
-};
-
-// Of size n = intermediate_size, or an expert's.
-struct FeedForward {
-  LinearWeights gate_proj;  // [n, hidden_size]; null when not gated.
-  LinearWeights up_proj;    // [n, hidden_size]
-  LinearWeights down_proj;  // [hidden_size, n]
-};
 
 struct ExpertMixture {
   LinearWeights router;              // [num_experts, hidden_size]

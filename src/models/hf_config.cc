@@ -43,7 +43,8 @@ Status check_activation(const HfObject& config, const HfFamily& family) {
                      fmt::join(family.activations, "', '"));
 }
 
-Status check_causal(const HfObject& config) {
+Status check_causal(const HfObject& config, const HfFamily& family) {
+  if (family.is_encoder()) return {};  // Its own translation looks at that.
   HEARTH_ASSIGN_OR_RETURN(const auto both_ways, config.flag("use_bidirectional_attention"));
   HEARTH_ASSIGN_OR_RETURN(const auto causal, config.flag("is_causal"));
   if (!both_ways.value_or(false) && causal.value_or(true)) return {};
@@ -512,6 +513,13 @@ void MetadataWriter::add_text(std::string_view key, std::string_view value) {
   add(key, keep(value));
 }
 
+void MetadataWriter::add_texts(std::string_view key, std::span<const std::string_view> values) {
+  std::vector<std::string_view> kept;
+  for (const std::string_view value : values)
+    kept.push_back(keep(value));
+  add(key, std::move(kept));
+}
+
 void MetadataWriter::add_size(std::string_view key, std::uint64_t value) {
   add(key, static_cast<std::int64_t>(value));
 }
@@ -540,12 +548,19 @@ Status translate_hf_config(const HfObject& config, const HfFamily& family, Metad
   HEARTH_RETURN_IF_ERROR(config.check_aliases());
   HEARTH_RETURN_IF_ERROR(translate_keys(config, family, out));
   HEARTH_RETURN_IF_ERROR(check_heads(config));
-  HEARTH_RETURN_IF_ERROR(check_causal(config));
+  HEARTH_RETURN_IF_ERROR(check_causal(config, family));
   HEARTH_RETURN_IF_ERROR(check_activation(config, family));
   HEARTH_RETURN_IF_ERROR(translate_rope(config, family, out));
   HEARTH_RETURN_IF_ERROR(translate_hf_windows(config, family, out));
   if (family.translate_more != nullptr) return family.translate_more(config, family, out);
   return {};
+}
+
+Result<std::uint32_t> hf_position_offset(const HfObject& config) {
+  constexpr std::int64_t kDefault = 1;  // Of every class that has such an offset.
+  HEARTH_ASSIGN_OR_RETURN(const auto ids, config.ids("pad_token_id"));
+  const std::int64_t pad = ids.empty() ? kDefault : ids.front();
+  return static_cast<std::uint32_t>(pad) + 1;
 }
 
 Result<std::vector<HfMadeTensor>> hf_rope_tensors(const HfObject& config, const HfFamily& family) {

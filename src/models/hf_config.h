@@ -61,6 +61,7 @@ class MetadataWriter {
 
   void add(std::string_view key, MetadataValue value);
   void add_text(std::string_view key, std::string_view value);
+  void add_texts(std::string_view key, std::span<const std::string_view> values);
   void add_size(std::string_view key, std::uint64_t value);
 
  private:
@@ -75,6 +76,9 @@ Result<const HfFamily*> hf_family_of(const HfObject& config);
 
 // Writes what config.json says about a model of this family; `config` knows its aliases.
 Status translate_hf_config(const HfObject& config, const HfFamily& family, MetadataWriter& out);
+
+// The row of the table of positions that is the first token's, where `pad_token_id` moves it.
+Result<std::uint32_t> hf_position_offset(const HfObject& config);
 
 // A tensor [values.size()] that GGUF files have and directories describe in config.json.
 struct HfMadeTensor {

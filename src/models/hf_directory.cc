@@ -12,6 +12,8 @@
 #include "base/json.h"
 #include "formats/safetensors_directory.h"
 #include "models/hf_config.h"
+#include "models/hf_files.h"
+#include "models/hf_sentence.h"
 #include "models/hf_tensors.h"
 
 namespace hearth {
@@ -23,29 +25,8 @@ constexpr std::string_view kTokenizerConfigName = "tokenizer_config.json";
 constexpr std::string_view kTemplateName = "chat_template.jinja";
 constexpr std::array<std::string_view, 2> kSideFiles = {"tokenizer.json", kTokenizerConfigName};
 
-constexpr std::size_t kMaxConfigBytes = std::size_t{1} << 20;
 constexpr std::size_t kMaxTokenizerConfigBytes = std::size_t{16} << 20;
 constexpr std::size_t kMaxTemplateBytes = std::size_t{1} << 20;
-
-// The object in a JSON file of the directory.
-Result<json::Object> read_object(const std::filesystem::path& directory, std::string_view name,
-                                 std::size_t max_bytes) {
-  HEARTH_ASSIGN_OR_RETURN(const std::string text, read_text_file(directory / name, max_bytes));
-  HEARTH_ASSIGN_OR_RETURN(json::Value value, parse_model_json(text, max_bytes, name));
-  json::Object* object = value.as_object();
-  if (object == nullptr) {
-    return error(StatusCode::kDataLoss, "{} is of JSON type {}, not an object", name,
-                 value.type_name());
-  }
-  return std::move(*object);
-}
-
-Result<json::Object> read_optional_object(const std::filesystem::path& directory,
-                                          std::string_view name, std::size_t max_bytes) {
-  HEARTH_ASSIGN_OR_RETURN(const bool exists, file_exists(directory / name));
-  if (!exists) return json::Object();
-  return read_object(directory, name, max_bytes);
-}
 
 // A template, or of a list of named ones the one named "default", or the only one.
 Result<std::optional<std::string_view>> template_in(const json::Value& value) {
@@ -83,7 +64,7 @@ Status add_chat_template(const std::filesystem::path& directory, MetadataWriter&
   }
   HEARTH_ASSIGN_OR_RETURN(
       const json::Object object,
-      read_optional_object(directory, kTokenizerConfigName, kMaxTokenizerConfigBytes));
+      read_optional_hf_object(directory, kTokenizerConfigName, kMaxTokenizerConfigBytes));
   const json::Value* value = object.find("chat_template");
   if (value == nullptr) return {};
   HEARTH_ASSIGN_OR_RETURN(const auto text, template_in(*value));
@@ -96,8 +77,12 @@ Status add_metadata(const std::filesystem::path& directory, const HfObject& conf
   MetadataWriter out(content);
   out.add_text("general.name", directory.filename().string());
   HEARTH_RETURN_IF_ERROR(translate_hf_config(config, family, out));
+  if (family.is_encoder()) {
+    if (family.is_classifier()) return {};
+    return translate_hf_sentence_files(directory, config, family, out);
+  }
   HEARTH_ASSIGN_OR_RETURN(const json::Object generation,
-                          read_optional_object(directory, kGenerationName, kMaxConfigBytes));
+                          read_optional_hf_object(directory, kGenerationName, kMaxHfConfigBytes));
   HEARTH_RETURN_IF_ERROR(
       translate_hf_generation(config, HfObject(generation, kGenerationName), out));
   return add_chat_template(directory, out);
@@ -141,9 +126,12 @@ Status add_tensors(const std::filesystem::path& directory, const HfObject& confi
   HEARTH_ASSIGN_OR_RETURN(const auto tied, config.flag("tie_word_embeddings"));
   HEARTH_ASSIGN_OR_RETURN(const std::uint32_t num_heads,
                           config.required_size("num_attention_heads"));
-  HEARTH_RETURN_IF_ERROR(add_hf_tensors(
-      weights.tensors, family,
-      {.tied = tied.value_or(family.tied_by_default), .num_heads = num_heads}, content));
+  HfTensorFacts facts = {.tied = tied.value_or(family.tied_by_default) || family.is_encoder(),
+                         .num_heads = num_heads};
+  if (family.offset_positions) {
+    HEARTH_ASSIGN_OR_RETURN(facts.position_offset, hf_position_offset(config));
+  }
+  HEARTH_RETURN_IF_ERROR(add_hf_tensors(weights.tensors, family, facts, content));
   if (!family.rotates) return {};
   HEARTH_ASSIGN_OR_RETURN(const auto made, hf_rope_tensors(config, family));
   for (const HfMadeTensor& tensor : made)
@@ -165,7 +153,7 @@ Result<ModelFile> read_directory(const std::filesystem::path& directory) {
   HEARTH_ASSIGN_OR_RETURN(const bool exists, file_exists(directory / kConfigName));
   if (!exists) return error(StatusCode::kNotFound, "holds no {}", kConfigName);
   HEARTH_ASSIGN_OR_RETURN(const json::Object object,
-                          read_object(directory, kConfigName, kMaxConfigBytes));
+                          read_hf_object(directory, kConfigName, kMaxHfConfigBytes));
   const HfObject plain(object, kConfigName);
   HEARTH_ASSIGN_OR_RETURN(const HfFamily* family, hf_family_of(plain));
   const HfObject config = plain.with(family->aliases);

@@ -11,37 +11,13 @@
 
 #include "models/architectures.h"
 #include "models/hf_config.h"
+#include "models/hf_encoders.h"
+#include "models/hf_rows.h"
 
 namespace hearth {
 namespace {
 
 using enum HfTransform;
-
-constexpr HfKey required(std::string_view name, std::string_view metadata_key) {
-  return {.name = name, .metadata_key = metadata_key};
-}
-
-constexpr HfKey optional(std::string_view name, std::string_view metadata_key) {
-  return {.name = name, .metadata_key = metadata_key, .kind = HfKeyKind::kSize, .required = false};
-}
-
-constexpr HfKey number(std::string_view name, std::string_view metadata_key) {
-  return {.name = name, .metadata_key = metadata_key, .kind = HfKeyKind::kNumber, .required = true};
-}
-
-constexpr HfModule module(std::string_view name, std::string_view role,
-                          HfTransform transform = kNone) {
-  return {.name = name, .role = role, .transform = transform};
-}
-
-// The rows of several tables as one.
-template <typename Row, std::size_t... Sizes>
-constexpr auto joined(const std::array<Row, Sizes>&... tables) {
-  std::array<Row, (Sizes + ...)> rows = {};
-  auto out = rows.begin();
-  ((out = std::ranges::copy(tables, out).out), ...);
-  return rows;
-}
 
 constexpr std::array<std::string_view, 1> kSilu = {"silu"};
 constexpr std::array<std::string_view, 2> kGeluTanh = {"gelu_new", "gelu_pytorch_tanh"};
@@ -514,10 +490,14 @@ constexpr std::array kFamilies = {
 };
 
 bool is_usable(const HfFamily& family) {
-  return find_architecture(family.architecture) != nullptr;
+  return family.is_encoder() || find_architecture(family.architecture) != nullptr;
 }
 
 }  // namespace
+
+bool HfFamily::is_encoder() const {
+  return find_encoder_architecture(architecture) != nullptr;
+}
 
 std::string HfFamily::metadata_key(std::string_view key) const {
   return fmt::format("{}.{}", architecture, key);
@@ -528,14 +508,19 @@ std::span<const HfFamily> hf_families() {
 }
 
 const HfFamily* find_hf_family(std::string_view class_name) {
-  const auto* row = std::ranges::find(kFamilies, class_name, &HfFamily::class_name);
-  return row == kFamilies.end() || !is_usable(*row) ? nullptr : row;
+  for (const auto& rows : {hf_families(), hf_encoder_families()}) {
+    const auto row = std::ranges::find(rows, class_name, &HfFamily::class_name);
+    if (row != rows.end()) return is_usable(*row) ? &*row : nullptr;
+  }
+  return nullptr;
 }
 
 std::string supported_hf_classes() {
   std::vector<std::string_view> names;
-  for (const HfFamily& family : kFamilies) {
-    if (is_usable(family)) names.push_back(family.class_name);
+  for (const auto& rows : {hf_families(), hf_encoder_families()}) {
+    for (const HfFamily& family : rows) {
+      if (is_usable(family)) names.push_back(family.class_name);
+    }
   }
   return fmt::format("{}", fmt::join(names, ", "));
 }

@@ -17,13 +17,15 @@ namespace hearth {
 class HfObject;
 class MetadataWriter;
 
-// What happens to a tensor on its way from the file to its role. All but the first two make a copy.
+// What happens to a tensor on its way from the file to its role. All but the first two and the last
+// make a copy.
 enum class HfTransform : std::uint8_t {
   kNone,        // Used where it lies in the mapped file.
   kRow,         // A matrix of one row becomes a vector.
   kAddOne,      // Gains stored as their difference to 1; become F32.
   kTransposed,  // A matrix [in_features, out_features]; vectors stay.
   kHeadwise,    // Rows of Q, K and V of each head in turn become all of Q, then K, then V.
+  kPositions,   // Used where it lies, without the rows in front of the first token's position.
 };
 
 // "self_attn.q_proj" in a layer is the role "attn_q"; ".weight" and ".bias" are kept. One '*'
@@ -88,9 +90,16 @@ struct HfFamily {
   std::span<const HfBias> biases;
   HfRope rope;
   HfWindows windows;
+  // Starts, below base_prefix, of the names of modules that are trained for something else.
+  std::span<const std::string_view> unused = {};
+  // The first token's position is one more than `pad_token_id`.
+  bool offset_positions = false;
   // What the tables cannot say; may be nullptr.
   Status (*translate_more)(const HfObject& config, const HfFamily& family, MetadataWriter& out);
 
+  bool is_encoder() const;
+  // An encoder with a head.
+  constexpr bool is_classifier() const { return class_name.ends_with("ForSequenceClassification"); }
   // "llama.block_count" for "block_count".
   std::string metadata_key(std::string_view key) const;
 };

@@ -30,7 +30,10 @@ struct ModuleName {
 std::optional<ModuleName> split_kind(std::string_view name) {
   const std::size_t dot = name.rfind('.');
   if (dot == std::string_view::npos) return std::nullopt;
-  const ModuleName parts = {name.substr(0, dot), name.substr(dot + 1)};
+  ModuleName parts = {name.substr(0, dot), name.substr(dot + 1)};
+  // As the first BERT called the two of its norms.
+  if (parts.kind == "gamma") parts.kind = "weight";
+  if (parts.kind == "beta") parts.kind = "bias";
   if (parts.kind != "weight" && parts.kind != "bias") return std::nullopt;
   return parts;
 }
@@ -100,8 +103,11 @@ std::optional<std::string> find_spelling(std::span<const HfModule> modules, std:
 }
 
 bool is_ignored(const HfFamily& family, std::string_view name) {
+  const std::string_view inner = without_prefix(name, family.base_prefix);
   return std::ranges::any_of(family.ignored,
-                             [&](std::string_view end) { return name.ends_with(end); });
+                             [&](std::string_view end) { return name.ends_with(end); }) ||
+         std::ranges::any_of(family.unused,
+                             [&](std::string_view start) { return inner.starts_with(start); });
 }
 
 Shape vector_shape(std::uint64_t length) {
@@ -204,7 +210,17 @@ Status as_row(std::string_view name, TensorView& tensor) {
   return {};
 }
 
-Status apply(HfTransform transform, std::string_view name, std::size_t num_heads,
+Status skip_rows(std::string_view name, std::size_t count, TensorView& tensor) {
+  if (tensor.shape.rank != 2 || tensor.shape.dims[0] <= count) {
+    return wrong_shape(name, tensor, fmt::format("a matrix of more than {} rows", count));
+  }
+  const std::size_t row_bytes = tensor.data.size() / tensor.shape.dims[0];
+  tensor.shape.dims[0] -= count;
+  tensor.data = tensor.data.subspan(count * row_bytes);
+  return {};
+}
+
+Status apply(HfTransform transform, std::string_view name, const HfTensorFacts& facts,
              TensorView& tensor, ModelFileContent& content) {
   switch (transform) {
     case HfTransform::kNone:
@@ -216,7 +232,9 @@ Status apply(HfTransform transform, std::string_view name, std::size_t num_heads
     case HfTransform::kTransposed:
       return transpose(tensor, content);
     case HfTransform::kHeadwise:
-      return gather_heads(name, num_heads, tensor, content);
+      return gather_heads(name, facts.num_heads, tensor, content);
+    case HfTransform::kPositions:
+      return skip_rows(name, facts.position_offset, tensor);
   }
   return {};
 }
@@ -233,12 +251,12 @@ bool repeats_embedding(const SafetensorsTensor& output,
 }
 
 Status add_tensor(const SafetensorsTensor& source, const std::optional<HfRole>& role,
-                  std::size_t num_heads, ModelFileContent& content) {
+                  const HfTensorFacts& facts, ModelFileContent& content) {
   HEARTH_ASSIGN_OR_RETURN(TensorView tensor, to_tensor_view(source));
   HEARTH_RETURN_IF_ERROR(align(tensor, content));
   if (role) {
     tensor.name = role->name;
-    HEARTH_RETURN_IF_ERROR(apply(role->transform, source.name, num_heads, tensor, content));
+    HEARTH_RETURN_IF_ERROR(apply(role->transform, source.name, facts, tensor, content));
   }
   content.tensors.push_back(std::move(tensor));
   return {};
@@ -278,8 +296,7 @@ Status add_hf_tensors(const std::vector<SafetensorsTensor>& tensors, const HfFam
     // As transformers does since its version 5: one that differs is used although the key says
     // tied.
     if (is_output && facts.tied && repeats_embedding(tensor, tensors, family)) continue;
-    HEARTH_RETURN_IF_ERROR(
-        add_tensor(tensor, hf_role_of(family, tensor.name), facts.num_heads, content));
+    HEARTH_RETURN_IF_ERROR(add_tensor(tensor, hf_role_of(family, tensor.name), facts, content));
   }
   if (!facts.tied && !has_output) {
     return make_status(StatusCode::kDataLoss,

@@ -26,6 +26,7 @@ std::string hf_spelling(const HfFamily& family, std::string_view role);
 struct HfTensorFacts {
   bool tied = false;          // The output matrix is the embedding, unless another one is stored.
   std::size_t num_heads = 1;  // For HfTransform::kHeadwise.
+  std::size_t position_offset = 0;  // For HfTransform::kPositions.
 };
 
 // Adds the tensors to the content under the names of their roles, changed where the family's tables

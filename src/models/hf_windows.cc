@@ -82,6 +82,11 @@ Result<std::vector<bool>> implied_layers(const HfObject& config, HfWindowedLayer
       const std::uint32_t period = stated.value_or(6);
       return flags(count, [&](std::uint32_t i) { return (i + 1) % period != 0; });
     }
+    case HfWindowedLayers::kAllButFirstOfGroup: {
+      HEARTH_ASSIGN_OR_RETURN(const auto stated, config.size("global_attn_every_n_layers"));
+      const std::uint32_t period = stated.value_or(3);
+      return flags(count, [&](std::uint32_t i) { return i % period != 0; });
+    }
   }
   return std::vector<bool>(count, false);
 }

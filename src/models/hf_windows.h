@@ -17,11 +17,12 @@ struct HfFamily;
 enum class HfWindowedLayers : std::uint8_t {
   kNone,  // The class knows no window.
   kAll,
-  kUpper,          // From `max_window_layers` on.
-  kLowerEvenly,    // Every second one from the first on, below `max_window_layers`.
-  kUnrotated,      // Those without rotary positions.
-  kEverySecond,    // The first, the third, ...
-  kAllButOneOfSix  // Or of `sliding_window_pattern`: all but the last of each group.
+  kUpper,              // From `max_window_layers` on.
+  kLowerEvenly,        // Every second one from the first on, below `max_window_layers`.
+  kUnrotated,          // Those without rotary positions.
+  kEverySecond,        // The first, the third, ...
+  kAllButOneOfSix,     // Or of `sliding_window_pattern`: all but the last of each group.
+  kAllButFirstOfGroup  // Of `global_attn_every_n_layers`.
 };
 
 struct HfWindows {

@@ -96,7 +96,7 @@ Result<std::vector<bool>> read_window_pattern(const ConfigReader& reader, const 
                           reader.size_or(kKey, kMaxDimension, row.global_period));
   std::vector<bool> windowed(num_layers);
   for (std::size_t i = 0; i < num_layers; ++i)
-    windowed[i] = period == 0 || (i + 1) % period != 0;
+    windowed[i] = period == 0 || (row.global_first ? i : i + 1) % period != 0;
   return windowed;
 }
 
@@ -224,11 +224,12 @@ Status refuse_unsupported(const ConfigReader& reader, const Architecture& row) {
     return make_status(StatusCode::kUnimplemented, "{} is not supported for this architecture",
                        reader.full(key));
   }
-  HEARTH_ASSIGN_OR_RETURN(const bool causal, reader.flag("attention.causal", true));
-  if (!causal) {
-    return make_status(StatusCode::kUnimplemented,
-                       "{} is false: a model that looks ahead cannot generate",
-                       reader.full("attention.causal"));
+  HEARTH_ASSIGN_OR_RETURN(const bool causal, reader.flag("attention.causal", !row.bidirectional));
+  if (causal == row.bidirectional) {
+    return make_status(StatusCode::kUnimplemented, "{} is {}: {}", reader.full("attention.causal"),
+                       causal,
+                       causal ? "an encoder that does not look ahead is not supported"
+                              : "a model that looks ahead cannot generate");
   }
   constexpr std::size_t kSoftmax = 1;
   HEARTH_ASSIGN_OR_RETURN(const std::size_t gating,
@@ -244,6 +245,11 @@ Result<const Architecture*> architecture_of(const ModelFile& file) {
   HEARTH_ASSIGN_OR_RETURN(auto name, file.find_text("general.architecture"));
   if (!name) return error(StatusCode::kDataLoss, "metadata key 'general.architecture' is missing");
   const Architecture* row = find_architecture(*name);
+  if (row == nullptr && find_encoder_architecture(*name) != nullptr) {
+    return error(
+        StatusCode::kUnimplemented,
+        "architecture '{}' is an encoder: it embeds or classifies texts and generates none", *name);
+  }
   if (row == nullptr) {
     return error(StatusCode::kUnimplemented, "architecture '{}' is not supported; supported: {}",
                  *name, supported_architectures());
@@ -259,16 +265,20 @@ bool ModelConfig::uses_rope(LayerRope kind) const {
 
 Result<ModelConfig> read_model_config(const ModelFile& file) {
   HEARTH_ASSIGN_OR_RETURN(const Architecture* row, architecture_of(file));
+  return read_model_config(file, *row);
+}
+
+Result<ModelConfig> read_model_config(const ModelFile& file, const Architecture& row) {
   if (file.tensors().empty()) {
     return error(StatusCode::kInvalidArgument, "the file holds a vocabulary alone, no tensors");
   }
-  const ConfigReader reader(file, row->name);
+  const ConfigReader reader(file, row.name);
 
-  ModelConfig config = implied_config(*row);
+  ModelConfig config = implied_config(row);
   HEARTH_ASSIGN_OR_RETURN(auto name, file.find_text("general.name"));
   config.name = name.value_or("");
-  HEARTH_RETURN_IF_ERROR(refuse_unsupported(reader, *row));
-  HEARTH_RETURN_IF_ERROR(read_layers(reader, *row, config));
+  HEARTH_RETURN_IF_ERROR(refuse_unsupported(reader, row));
+  HEARTH_RETURN_IF_ERROR(read_layers(reader, row, config));
   HEARTH_ASSIGN_OR_RETURN(config.hidden_size, reader.size("embedding_length", kMaxDimension));
   HEARTH_ASSIGN_OR_RETURN(config.intermediate_size,
                           reader.size("feed_forward_length", kMaxDimension));
@@ -276,10 +286,10 @@ Result<ModelConfig> read_model_config(const ModelFile& file) {
   HEARTH_RETURN_IF_ERROR(read_vocab_size(reader, config));
   HEARTH_RETURN_IF_ERROR(read_heads(reader, config));
   if (config.positions == PositionEncoding::kRope) {
-    HEARTH_RETURN_IF_ERROR(read_rope(reader, row->local_freq_base, config));
+    HEARTH_RETURN_IF_ERROR(read_rope(reader, row.local_freq_base, config));
   }
-  HEARTH_RETURN_IF_ERROR(read_scales(reader, *row, config));
-  HEARTH_RETURN_IF_ERROR(read_experts(reader, *row, config));
+  HEARTH_RETURN_IF_ERROR(read_scales(reader, row, config));
+  HEARTH_RETURN_IF_ERROR(read_experts(reader, row, config));
   return config;
 }
 

@@ -51,6 +51,7 @@ enum class NormKind : std::uint8_t {
 enum class NormPlacement : std::uint8_t {
   kPre,      // Before attention and before the feed-forward.
   kPrePost,  // Also on what each of them adds to the residual stream.
+  kPost,     // On the residual stream, behind each of them: encoders.
 };
 
 enum class PositionEncoding : std::uint8_t {
@@ -83,8 +84,9 @@ struct ExpertConfig {
 };
 
 struct ModelConfig {
-  std::string architecture;  // "llama"
-  std::string name;          // general.name; may be empty.
+  std::string architecture;    // "llama"
+  bool bidirectional = false;  // Attention to later tokens too: encoders.
+  std::string name;            // general.name; may be empty.
   std::size_t num_layers = 0;
   std::size_t hidden_size = 0;
   std::size_t intermediate_size = 0;  // Of dense feed-forwards.
@@ -122,10 +124,14 @@ struct ModelConfig {
   bool uses_rope(LayerRope kind) const;  // In any layer.
 };
 
-// Reads and cross-checks the configuration. kUnimplemented names an architecture or feature that
-// this build does not know and lists what it does; kDataLoss names a missing, mistyped or
+struct Architecture;
+
+// Reads and cross-checks a decoder's configuration. kUnimplemented names an architecture or feature
+// that this build does not know and lists what it does; kDataLoss names a missing, mistyped or
 // contradictory key.
 Result<ModelConfig> read_model_config(const ModelFile& file);
+// The same for a file whose architecture is this row: also what encoders are made of.
+Result<ModelConfig> read_model_config(const ModelFile& file, const Architecture& row);
 
 // Names with a row in the architecture table, comma-separated, for messages.
 std::string supported_architectures();

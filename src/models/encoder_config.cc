@@ -1,0 +1,204 @@
+#include "models/encoder_config.h"
+
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "models/architectures.h"
+#include "models/config_reader.h"
+
+namespace hearth {
+namespace {
+
+constexpr std::string_view kHeadOutput = "cls.output.weight";
+
+template <typename Value>
+struct Named {
+  std::string_view name;
+  Value value;
+};
+
+constexpr std::array kDenseNames = {Named<HeadDense>{"tanh", HeadDense::kTanh},
+                                    Named<HeadDense>{"relu", HeadDense::kRelu},
+                                    Named<HeadDense>{"gelu", HeadDense::kGelu}};
+constexpr std::array kScoreNames = {Named<HeadActivation>{"none", HeadActivation::kNone},
+                                    Named<HeadActivation>{"softmax", HeadActivation::kSoftmax},
+                                    Named<HeadActivation>{"sigmoid", HeadActivation::kSigmoid}};
+
+template <typename Value, std::size_t Count>
+Result<Value> read_named(const ConfigReader& reader, std::string_view key,
+                         const std::array<Named<Value>, Count>& names, Value fallback) {
+  HEARTH_ASSIGN_OR_RETURN(const auto text, reader.text(key));
+  if (!text) return fallback;
+  const auto row = std::ranges::find(names, *text, &Named<Value>::name);
+  if (row != names.end()) return row->value;
+  std::vector<std::string_view> known;
+  for (const auto& name : names)
+    known.push_back(name.name);
+  return error(StatusCode::kUnimplemented, "{} is '{}'; supported: {}", reader.full(key), *text,
+               fmt::join(known, ", "));
+}
+
+Result<Pooling> read_pooling(const ConfigReader& reader, std::string_view key,
+                             std::optional<Pooling> fallback) {
+  const std::string name = reader.full(key);
+  HEARTH_ASSIGN_OR_RETURN(const auto type, reader.file().find_uint32(name));
+  if (!type) {
+    if (fallback) return *fallback;
+    return error(StatusCode::kDataLoss,
+                 "metadata key '{}' is missing: the file does not say how a text's vectors become "
+                 "one",
+                 name);
+  }
+  switch (*type) {
+    case kPoolingMean:
+      return Pooling::kMean;
+    case kPoolingCls:
+      return Pooling::kCls;
+    case kPoolingLast:
+      return Pooling::kLast;
+    case kPoolingNone:
+      return error(StatusCode::kUnimplemented,
+                   "{} is {} (a vector per token); supported: {} (mean), {} (first token), {} "
+                   "(last token) and {} (classification head)",
+                   name, *type, kPoolingMean, kPoolingCls, kPoolingLast, kPoolingRank);
+    default:
+      return error(StatusCode::kDataLoss, "{} is {}{}", name, *type,
+                   *type == kPoolingRank ? ", but the file holds no classification head"
+                                         : ", which means nothing");
+  }
+}
+
+Status read_prompts(const ConfigReader& reader, EncoderConfig& config) {
+  HEARTH_ASSIGN_OR_RETURN(const auto* names,
+                          reader.file().find_texts(reader.full(kPromptNamesKey)));
+  HEARTH_ASSIGN_OR_RETURN(const auto* texts,
+                          reader.file().find_texts(reader.full(kPromptTextsKey)));
+  const std::size_t num_names = names == nullptr ? 0 : names->size();
+  const std::size_t num_texts = texts == nullptr ? 0 : texts->size();
+  if (num_names != num_texts) {
+    return make_status(StatusCode::kDataLoss, "{} has {} entries, but {} has {}",
+                       reader.full(kPromptNamesKey), num_names, reader.full(kPromptTextsKey),
+                       num_texts);
+  }
+  for (std::size_t i = 0; i < num_names; ++i)
+    config.prompts.push_back({std::string((*names)[i]), std::string((*texts)[i])});
+  HEARTH_ASSIGN_OR_RETURN(const auto fallback, reader.text(kDefaultPromptKey));
+  if (!fallback) return {};
+  if (std::ranges::find(config.prompts, *fallback, &EncoderPrompt::name) == config.prompts.end()) {
+    return make_status(StatusCode::kDataLoss, "{} is '{}', but there is no prompt of that name",
+                       reader.full(kDefaultPromptKey), *fallback);
+  }
+  config.default_prompt = *fallback;
+  return {};
+}
+
+Result<std::vector<std::string>> read_labels(const ConfigReader& reader, std::size_t count) {
+  HEARTH_ASSIGN_OR_RETURN(const auto* stated, reader.file().find_texts(reader.full(kLabelsKey)));
+  if (stated == nullptr) {
+    std::vector<std::string> numbered;
+    for (std::size_t i = 0; i < count; ++i)
+      numbered.push_back(fmt::format("LABEL_{}", i));
+    return numbered;
+  }
+  if (stated->size() != count) {
+    return error(StatusCode::kDataLoss, "{} has {} entries, but '{}' has {} rows",
+                 reader.full(kLabelsKey), stated->size(), reader.file().spelling(kHeadOutput),
+                 count);
+  }
+  return std::vector<std::string>(stated->begin(), stated->end());
+}
+
+Status read_head(const ConfigReader& reader, const TensorView& output, EncoderPlan& plan) {
+  constexpr std::uint64_t kMaxLabels = 1u << 16;
+  EncoderConfig& config = plan.description;
+  const ModelFile& file = reader.file();
+  const std::uint64_t rows = output.shape.rank == 2 ? output.shape.dims[0] : 0;
+  if (rows == 0 || rows > kMaxLabels) {
+    return make_status(StatusCode::kDataLoss,
+                       "tensor '{}' has shape {}; a matrix of 1 to {} rows is needed",
+                       file.spelling(kHeadOutput), output.shape.to_string(), kMaxLabels);
+  }
+  HEARTH_ASSIGN_OR_RETURN(config.labels, read_labels(reader, rows));
+  config.width = config.labels.size();
+  config.pooling = Pooling::kNone;
+  HEARTH_ASSIGN_OR_RETURN(plan.head_pooling, read_pooling(reader, kHeadPoolingKey, Pooling::kCls));
+  plan.head_dense = file.find_tensor("cls.weight") != nullptr;
+  plan.head_norm = file.find_tensor("cls.norm.weight") != nullptr;
+  const bool modern = plan.transformer.norm_placement == NormPlacement::kPre;
+  HEARTH_ASSIGN_OR_RETURN(
+      plan.head_activation,
+      read_named(reader, kHeadDenseKey, kDenseNames, modern ? HeadDense::kGelu : HeadDense::kTanh));
+  HEARTH_ASSIGN_OR_RETURN(
+      config.head_activation,
+      read_named(reader, kScoreActivationKey, kScoreNames,
+                 config.width == 1 ? HeadActivation::kSigmoid : HeadActivation::kSoftmax));
+  return {};
+}
+
+Status read_vector(const ConfigReader& reader, EncoderPlan& plan) {
+  EncoderConfig& config = plan.description;
+  config.width = plan.transformer.hidden_size;
+  HEARTH_ASSIGN_OR_RETURN(config.pooling, read_pooling(reader, kPoolingTypeKey, std::nullopt));
+  HEARTH_ASSIGN_OR_RETURN(config.normalize, reader.flag(kNormalizeKey, true));
+  return {};
+}
+
+Result<const Architecture*> encoder_row(const ModelFile& file) {
+  HEARTH_ASSIGN_OR_RETURN(const auto name, file.find_text("general.architecture"));
+  if (!name) return error(StatusCode::kDataLoss, "metadata key 'general.architecture' is missing");
+  const Architecture* row = find_encoder_architecture(*name);
+  if (row != nullptr) return row;
+  return error(StatusCode::kUnimplemented,
+               "architecture '{}' is not a supported encoder; supported: {}", *name,
+               supported_encoders());
+}
+
+}  // namespace
+
+Result<EncoderPlan> read_encoder_plan(const ModelFile& file) {
+  HEARTH_ASSIGN_OR_RETURN(const Architecture* row, encoder_row(file));
+  const ConfigReader reader(file, row->name);
+  EncoderPlan plan;
+  HEARTH_ASSIGN_OR_RETURN(plan.transformer, read_model_config(file, *row));
+  const ModelConfig& transformer = plan.transformer;
+  EncoderConfig& config = plan.description;
+  config.architecture = transformer.architecture;
+  config.name = transformer.name;
+  config.vocab_size = transformer.vocab_size;
+  HEARTH_ASSIGN_OR_RETURN(const auto stated, reader.optional_size(kMaxTokensKey, kMaxPositions));
+  config.max_tokens =
+      std::min<std::size_t>(stated.value_or(kMaxPositions), transformer.context_len);
+  if (const TensorView* types = file.find_tensor("token_types.weight"); types != nullptr) {
+    config.num_token_types = types->shape.rank == 2 ? types->shape.dims[0] : 1;
+  }
+  HEARTH_RETURN_IF_ERROR(read_prompts(reader, config));
+  const TensorView* head = file.find_tensor(kHeadOutput);
+  HEARTH_RETURN_IF_ERROR(head != nullptr ? read_head(reader, *head, plan)
+                                         : read_vector(reader, plan));
+  return plan;
+}
+
+Result<EncoderConfig> read_encoder_description(const ModelFile& file) {
+  HEARTH_ASSIGN_OR_RETURN(EncoderPlan plan, read_encoder_plan(file));
+  return std::move(plan.description);
+}
+
+bool is_encoder(const ModelFile& file) {
+  const auto name = file.find_text("general.architecture");
+  return name && *name && find_encoder_architecture(**name) != nullptr;
+}
+
+std::string supported_encoders() {
+  std::vector<std::string_view> names;
+  for (const Architecture& row : encoder_architectures())
+    names.push_back(row.name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
+}  // namespace hearth

@@ -1,0 +1,59 @@
+// What an encoder is, as data: the transformer that ModelConfig describes, and what is made of its
+// hidden states. Internal to the models module.
+//
+// Metadata keys below the architecture's name. Those of GGUF files: pooling_type (1 mean, 2 first
+// token, 3 last token, 4 a classification head), classifier.output_labels. Ours, which directories
+// are translated to and files may have: embedding.normalize, embedding.max_tokens,
+// embedding.prompt_names, embedding.prompt_texts, embedding.default_prompt,
+// classifier.pooling_type (what the head reads), classifier.dense_activation (tanh, relu or gelu),
+// classifier.score_activation (none, softmax or sigmoid).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "base/status.h"
+#include "formats/model_file.h"
+#include "models/encoder.h"
+#include "models/model_config.h"
+
+namespace hearth {
+
+inline constexpr std::string_view kPoolingTypeKey = "pooling_type";
+inline constexpr std::string_view kNormalizeKey = "embedding.normalize";
+inline constexpr std::string_view kMaxTokensKey = "embedding.max_tokens";
+inline constexpr std::string_view kPromptNamesKey = "embedding.prompt_names";
+inline constexpr std::string_view kPromptTextsKey = "embedding.prompt_texts";
+inline constexpr std::string_view kDefaultPromptKey = "embedding.default_prompt";
+inline constexpr std::string_view kLabelsKey = "classifier.output_labels";
+inline constexpr std::string_view kHeadPoolingKey = "classifier.pooling_type";
+inline constexpr std::string_view kHeadDenseKey = "classifier.dense_activation";
+inline constexpr std::string_view kScoreActivationKey = "classifier.score_activation";
+
+// Values of pooling_type.
+inline constexpr std::uint32_t kPoolingNone = 0;  // A vector per token.
+inline constexpr std::uint32_t kPoolingMean = 1;
+inline constexpr std::uint32_t kPoolingCls = 2;
+inline constexpr std::uint32_t kPoolingLast = 3;
+inline constexpr std::uint32_t kPoolingRank = 4;
+
+// Behind the first matrix of a head.
+enum class HeadDense : std::uint8_t { kTanh, kRelu, kGelu };
+
+struct EncoderPlan {
+  ModelConfig transformer;
+  EncoderConfig description;
+  // Of a head: what it reads, and what it is made of besides its last matrix.
+  Pooling head_pooling = Pooling::kCls;
+  bool head_dense = false;
+  bool head_norm = false;
+  HeadDense head_activation = HeadDense::kTanh;
+
+  bool normed_behind_layers() const { return transformer.norm_placement == NormPlacement::kPre; }
+};
+
+// Errors as of read_encoder_description().
+Result<EncoderPlan> read_encoder_plan(const ModelFile& file);
+
+}  // namespace hearth

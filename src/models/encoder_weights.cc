@@ -1,0 +1,79 @@
+#include "models/encoder_weights.h"
+
+#include <fmt/format.h>
+
+#include <string_view>
+
+namespace hearth {
+namespace {
+
+void bind_table(WeightBinder& binder, std::string_view name, std::size_t rows, std::size_t width,
+                std::unique_ptr<WeightMatrix>& target) {
+  binder.matrix(name, {.out_features = rows, .in_features = width, .use = MatrixUse::kTable},
+                target);
+}
+
+void bind_layer(const ModelConfig& config, std::size_t idx, NamedBinder binder,
+                EncoderLayer& layer) {
+  bind_attention_inputs(config, binder, {&layer.q_proj, &layer.k_proj, &layer.v_proj});
+  binder.linear("attn_output", config.hidden_size, config.q_width(), layer.o_proj);
+  bind_feed_forward(config, binder, "", config.intermediate_size, layer.feed_forward);
+  if (config.norm_placement == NormPlacement::kPost) {
+    binder.norm("attn_output_norm", layer.attention_post_norm);
+    binder.norm("layer_output_norm", layer.feed_forward_post_norm);
+    return;
+  }
+  if (idx > 0 || binder.has("attn_norm")) binder.norm("attn_norm", layer.attention_norm);
+  binder.norm("ffn_norm", layer.feed_forward_norm);
+}
+
+// A head's biases come and go with its class.
+void bind_head_matrix(WeightBinder& binder, std::string_view name, const MatrixSpec& spec,
+                      LinearWeights& target) {
+  binder.matrix(fmt::format("{}.weight", name), spec, target.weight);
+  binder.vector(fmt::format("{}.bias", name), spec.out_features, Presence::kOptional, target.bias);
+}
+
+void bind_head(const EncoderPlan& plan, WeightBinder& binder, EncoderWeights& weights) {
+  const std::size_t hidden = plan.transformer.hidden_size;
+  if (!plan.description.is_classifier()) {
+    // The pooler of BERT's second training task, which no vector is made with.
+    binder.ignore("cls.weight");
+    binder.ignore("cls.bias");
+    return;
+  }
+  if (plan.head_dense) bind_head_matrix(binder, "cls", {hidden, hidden}, weights.head_dense);
+  if (plan.head_norm) {
+    NamedBinder(plan.transformer, binder, "").norm("cls.norm", weights.head_norm);
+  }
+  bind_head_matrix(binder, "cls.output", {plan.description.width, hidden}, weights.head_output);
+}
+
+}  // namespace
+
+EncoderWeights bind_encoder(const EncoderPlan& plan, WeightBinder& binder) {
+  const ModelConfig& config = plan.transformer;
+  EncoderWeights weights;
+  bind_table(binder, "token_embd.weight", config.vocab_size, config.hidden_size,
+             weights.token_embedding);
+  if (config.positions == PositionEncoding::kLearned) {
+    bind_table(binder, "position_embd.weight", config.context_len, config.hidden_size,
+               weights.position_embedding);
+  }
+  if (plan.description.num_token_types > 0) {
+    bind_table(binder, "token_types.weight", plan.description.num_token_types, config.hidden_size,
+               weights.token_types);
+  }
+  NamedBinder top(config, binder, "");
+  if (config.embedding_norm) top.norm("token_embd_norm", weights.embedding_norm);
+  weights.layers.resize(config.num_layers);
+  for (std::size_t i = 0; i < config.num_layers; ++i) {
+    bind_layer(config, i, NamedBinder(config, binder, fmt::format("blk.{}.", i)),
+               weights.layers[i]);
+  }
+  if (plan.normed_behind_layers()) top.norm("output_norm", weights.output_norm);
+  bind_head(plan, binder, weights);
+  return weights;
+}
+
+}  // namespace hearth

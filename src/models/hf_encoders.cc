@@ -1,0 +1,413 @@
+#include "models/hf_encoders.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "models/encoder_config.h"
+#include "models/hf_config.h"
+#include "models/hf_rows.h"
+
+namespace hearth {
+namespace {
+
+constexpr std::array<std::string_view, 1> kGelu = {"gelu"};
+constexpr std::array<std::string_view, 2> kSwiglu = {"silu", "swiglu"};
+constexpr std::array<std::string_view, 1> kSavedPositions = {".position_ids"};
+constexpr std::array kEveryBias = {HfBias{"", "", true}};
+
+constexpr std::array kEncoderKeys = {
+    required("num_hidden_layers", "block_count"),
+    required("hidden_size", "embedding_length"),
+    required("vocab_size", "vocab_size"),
+    required("num_attention_heads", "attention.head_count"),
+    required("intermediate_size", "feed_forward_length"),
+};
+
+constexpr std::array kEncoderKeysWithContext =
+    joined(kEncoderKeys, std::array{required("max_position_embeddings", "context_length")});
+
+Status refuse(const HfObject& config, std::string_view key, std::string_view value) {
+  return make_status(StatusCode::kUnimplemented, "{}: '{}' is {}, which is not supported",
+                     config.file(), key, value);
+}
+
+Status refuse_unless(const HfObject& config, std::string_view key, bool wanted) {
+  HEARTH_ASSIGN_OR_RETURN(const auto flag, config.flag(key));
+  if (flag.value_or(wanted) == wanted) return {};
+  return refuse(config, key, wanted ? "false" : "true");
+}
+
+// What a score is made of: as the class's own pipeline does, unless sentence-transformers says so.
+Result<std::string_view> score_activation(const HfObject& config, std::size_t num_labels) {
+  HEARTH_ASSIGN_OR_RETURN(const auto sentence, config.object("sentence_transformers"));
+  HEARTH_ASSIGN_OR_RETURN(auto function, config.text("sbert_ce_default_activation_function"));
+  if (sentence && sentence->has("activation_fn")) {
+    HEARTH_ASSIGN_OR_RETURN(function, sentence->text("activation_fn"));
+  }
+  if (function) {
+    const std::string_view name = function->substr(function->rfind('.') + 1);
+    if (name == "Identity") return "none";
+    if (name == "Sigmoid") return "sigmoid";
+    return error(StatusCode::kUnimplemented,
+                 "{}: the activation function of scores is '{}'; supported: Identity, Sigmoid",
+                 config.file(), *function);
+  }
+  HEARTH_ASSIGN_OR_RETURN(const auto problem, config.text("problem_type"));
+  if (problem && *problem == "regression") return "none";
+  const bool each = num_labels == 1 || (problem && *problem == "multi_label_classification");
+  return each ? "sigmoid" : "softmax";
+}
+
+// Names in the order of their numbers.
+Result<std::vector<std::string_view>> labels_of(const HfObject& config) {
+  constexpr std::size_t kDefault = 2;  // Where config.json is silent.
+  const json::Value* value = config.find("id2label");
+  std::vector<std::string_view> labels;
+  if (value == nullptr) {
+    HEARTH_ASSIGN_OR_RETURN(const auto count, config.size("num_labels"));
+    if (count.value_or(kDefault) == kDefault)
+      return std::vector<std::string_view>{"LABEL_0", "LABEL_1"};
+    return error(StatusCode::kDataLoss, "{}: 'num_labels' is {}, but there is no 'id2label'",
+                 config.file(), *count);
+  }
+  const json::Object* names = value->as_object();
+  for (std::size_t i = 0; names != nullptr && i < names->size(); ++i) {
+    const json::Value* name = names->find(fmt::format("{}", i));
+    if (name == nullptr || name->as_string() == nullptr) break;
+    labels.push_back(*name->as_string());
+  }
+  if (names == nullptr || labels.empty() || labels.size() != names->size()) {
+    return error(StatusCode::kDataLoss,
+                 "{}: 'id2label' must be an object that names the labels 0, 1, ...", config.file());
+  }
+  return labels;
+}
+
+Status add_labels(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  HEARTH_ASSIGN_OR_RETURN(const auto labels, labels_of(config));
+  out.add_texts(family.metadata_key(kLabelsKey), labels);
+  HEARTH_ASSIGN_OR_RETURN(const std::string_view scores, score_activation(config, labels.size()));
+  out.add_text(family.metadata_key(kScoreActivationKey), scores);
+  return {};
+}
+
+// What all classes have in common. `epsilon_key` is the class's spelling.
+Status add_common(const HfObject& config, const HfFamily& family, std::string_view epsilon_key,
+                  double epsilon, MetadataWriter& out) {
+  HEARTH_RETURN_IF_ERROR(refuse_unless(config, "is_decoder", false));
+  HEARTH_RETURN_IF_ERROR(refuse_unless(config, "add_cross_attention", false));
+  HEARTH_ASSIGN_OR_RETURN(const auto positions, config.text("position_embedding_type"));
+  if (positions && *positions != "absolute" && *positions != "rotary") {
+    return refuse(config, "position_embedding_type", fmt::format("'{}'", *positions));
+  }
+  HEARTH_ASSIGN_OR_RETURN(const auto stated, config.number(epsilon_key));
+  out.add(family.metadata_key("attention.layer_norm_epsilon"), stated.value_or(epsilon));
+  return family.is_classifier() ? add_labels(config, family, out) : Status();
+}
+
+Status add_bert(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  return add_common(config, family, "layer_norm_eps", 1e-12, out);
+}
+
+Status add_roberta(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  HEARTH_ASSIGN_OR_RETURN(const std::uint32_t rows,
+                          config.required_size("max_position_embeddings"));
+  HEARTH_ASSIGN_OR_RETURN(const std::uint32_t offset, hf_position_offset(config));
+  if (rows <= offset) {
+    return make_status(StatusCode::kDataLoss,
+                       "{}: 'max_position_embeddings' ({}) must be above 'pad_token_id' + 1 ({})",
+                       config.file(), rows, offset);
+  }
+  out.add_size(family.metadata_key("context_length"), rows - offset);
+  return add_bert(config, family, out);
+}
+
+Status add_distilbert(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  if (family.is_classifier()) out.add_text(family.metadata_key(kHeadDenseKey), "relu");
+  return add_bert(config, family, out);
+}
+
+Status add_modernbert(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  HEARTH_RETURN_IF_ERROR(add_common(config, family, "norm_eps", 1e-5, out));
+  if (!family.is_classifier()) return {};
+  HEARTH_ASSIGN_OR_RETURN(const auto activation, config.text("classifier_activation"));
+  if (activation && *activation != "gelu") {
+    return refuse(config, "classifier_activation", fmt::format("'{}'", *activation));
+  }
+  HEARTH_ASSIGN_OR_RETURN(const auto pooling, config.text("classifier_pooling"));
+  if (pooling && *pooling != "cls" && *pooling != "mean") {
+    return refuse(config, "classifier_pooling", fmt::format("'{}'", *pooling));
+  }
+  out.add_size(family.metadata_key(kHeadPoolingKey),
+               pooling && *pooling == "mean" ? kPoolingMean : kPoolingCls);
+  return {};
+}
+
+// The keys of the class as it was first published, in code beside the weights. What they may say
+// beyond this, the class that transformers has today does not compute either.
+Status add_nomic(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  constexpr std::array<std::pair<std::string_view, bool>, 8> kFlags = {
+      {{"prenorm", false},
+       {"qkv_proj_bias", false},
+       {"mlp_fc1_bias", false},
+       {"mlp_fc2_bias", false},
+       {"causal", false},
+       {"parallel_block", false},
+       {"use_rms_norm", false},
+       {"rotary_emb_interleaved", false}}};
+  for (const auto& [key, wanted] : kFlags)
+    HEARTH_RETURN_IF_ERROR(refuse_unless(config, key, wanted));
+  for (const std::string_view key : {"rotary_scaling_factor", "rotary_emb_scale_base"}) {
+    if (config.has(key)) return refuse(config, key, "not null");
+  }
+  HEARTH_ASSIGN_OR_RETURN(const auto fraction, config.number("rotary_emb_fraction"));
+  if (fraction.value_or(1.0) != 1.0) {
+    return refuse(config, "rotary_emb_fraction", fmt::format("{}", *fraction));
+  }
+  // Beyond what it was trained on it would need a rotation that grows with the text.
+  HEARTH_ASSIGN_OR_RETURN(const std::uint32_t context,
+                          config.required_size("max_position_embeddings"));
+  HEARTH_ASSIGN_OR_RETURN(const auto trained, config.size("max_trained_positions"));
+  out.add_size(family.metadata_key("context_length"), std::min(context, trained.value_or(context)));
+  return add_common(config, family, "layer_norm_eps", 1e-12, out);
+}
+
+// ---- BERT
+
+constexpr std::array kBertModules = {
+    module("embeddings.word_embeddings", "token_embd"),
+    module("embeddings.position_embeddings", "position_embd"),
+    module("embeddings.token_type_embeddings", "token_types"),
+    module("embeddings.LayerNorm", "token_embd_norm"),
+};
+constexpr std::array kBertHead = joined(kBertModules, std::array{
+                                                          module("pooler.dense", "cls"),
+                                                          module("classifier", "cls.output"),
+                                                      });
+constexpr std::array kBertLayer = {
+    module("attention.self.query", "attn_q"),
+    module("attention.self.key", "attn_k"),
+    module("attention.self.value", "attn_v"),
+    module("attention.output.dense", "attn_output"),
+    module("attention.output.LayerNorm", "attn_output_norm"),
+    module("intermediate.dense", "ffn_up"),
+    module("output.dense", "ffn_down"),
+    module("output.LayerNorm", "layer_output_norm"),
+};
+constexpr std::array<std::string_view, 2> kBertUnused = {"pooler.", "cls."};
+
+constexpr HfFamily bert(std::string_view class_name) {
+  return {.class_name = class_name,
+          .architecture = "bert",
+          .activation_key = "hidden_act",
+          .activations = kGelu,
+          .tied_by_default = true,
+          .rotates = false,
+          .base_prefix = "bert.",
+          .layer_prefix = "encoder.layer.",
+          .modules = kBertModules,
+          .layer_modules = kBertLayer,
+          .keys = kEncoderKeysWithContext,
+          .aliases = {},
+          .ignored = kSavedPositions,
+          .biases = kEveryBias,
+          .rope = {},
+          .windows = {},
+          .unused = kBertUnused,
+          .translate_more = add_bert};
+}
+
+constexpr HfFamily bert_classifier() {
+  HfFamily family = bert("BertForSequenceClassification");
+  family.modules = kBertHead;
+  family.unused = {};
+  return family;
+}
+
+// ---- RoBERTa and XLM-RoBERTa
+
+constexpr std::array kRobertaModules = {
+    module("embeddings.word_embeddings", "token_embd"),
+    module("embeddings.position_embeddings", "position_embd", HfTransform::kPositions),
+    module("embeddings.token_type_embeddings", "token_types"),
+    module("embeddings.LayerNorm", "token_embd_norm"),
+};
+constexpr std::array kRobertaHead =
+    joined(kRobertaModules, std::array{
+                                module("classifier.dense", "cls"),
+                                module("classifier.out_proj", "cls.output"),
+                            });
+constexpr std::array<std::string_view, 2> kRobertaUnused = {"pooler.", "lm_head."};
+
+constexpr HfFamily roberta(std::string_view class_name) {
+  HfFamily family = bert(class_name);
+  family.base_prefix = "roberta.";
+  family.modules = kRobertaModules;
+  family.keys = kEncoderKeys;
+  family.unused = kRobertaUnused;
+  family.offset_positions = true;
+  family.translate_more = add_roberta;
+  if (family.is_classifier()) family.modules = kRobertaHead;
+  return family;
+}
+
+// ---- DistilBERT
+
+constexpr std::array kDistilModules = {
+    module("embeddings.word_embeddings", "token_embd"),
+    module("embeddings.position_embeddings", "position_embd"),
+    module("embeddings.LayerNorm", "token_embd_norm"),
+};
+constexpr std::array kDistilHead = joined(kDistilModules, std::array{
+                                                              module("pre_classifier", "cls"),
+                                                              module("classifier", "cls.output"),
+                                                          });
+constexpr std::array kDistilLayer = {
+    module("attention.q_lin", "attn_q"),
+    module("attention.k_lin", "attn_k"),
+    module("attention.v_lin", "attn_v"),
+    module("attention.out_lin", "attn_output"),
+    module("sa_layer_norm", "attn_output_norm"),
+    module("ffn.lin1", "ffn_up"),
+    module("ffn.lin2", "ffn_down"),
+    module("output_layer_norm", "layer_output_norm"),
+};
+constexpr std::array kDistilAliases = {
+    HfAlias{"n_layers", "num_hidden_layers"}, HfAlias{"dim", "hidden_size"},
+    HfAlias{"n_heads", "num_attention_heads"}, HfAlias{"hidden_dim", "intermediate_size"}};
+constexpr std::array<std::string_view, 3> kDistilUnused = {"vocab_transform.", "vocab_layer_norm.",
+                                                           "vocab_projector."};
+
+constexpr HfFamily distilbert(std::string_view class_name) {
+  HfFamily family = bert(class_name);
+  family.activation_key = "activation";
+  family.base_prefix = "distilbert.";
+  family.layer_prefix = "transformer.layer.";
+  family.modules = kDistilModules;
+  family.layer_modules = kDistilLayer;
+  family.aliases = kDistilAliases;
+  family.unused = kDistilUnused;
+  family.translate_more = add_distilbert;
+  if (family.is_classifier()) family.modules = kDistilHead;
+  return family;
+}
+
+// ---- ModernBERT
+
+constexpr std::array kModernModules = {
+    module("embeddings.tok_embeddings", "token_embd"),
+    module("embeddings.norm", "token_embd_norm"),
+    module("final_norm", "output_norm"),
+};
+constexpr std::array kModernHead = joined(kModernModules, std::array{
+                                                              module("head.dense", "cls"),
+                                                              module("head.norm", "cls.norm"),
+                                                              module("classifier", "cls.output"),
+                                                          });
+constexpr std::array kModernLayer = {
+    module("attn_norm", "attn_norm"), module("attn.Wqkv", "attn_qkv"),
+    module("attn.Wo", "attn_output"), module("mlp_norm", "ffn_norm"),
+    module("mlp.Wi", "ffn_up"),       module("mlp.Wo", "ffn_down"),
+};
+constexpr std::array kModernAliases = {HfAlias{"global_rope_theta", "rope_theta"},
+                                       HfAlias{"local_rope_theta", "rope_local_base_freq"},
+                                       HfAlias{"local_attention", "sliding_window"}};
+constexpr std::array kModernBiases = {
+    HfBias{"attn_norm", "norm_bias"}, HfBias{"ffn_norm", "norm_bias"},
+    HfBias{"attn_", "attention_bias"}, HfBias{"ffn_", "mlp_bias"}};
+constexpr std::array<std::string_view, 2> kModernUnused = {"head.", "decoder."};
+
+constexpr HfFamily modernbert(std::string_view class_name) {
+  HfFamily family = bert(class_name);
+  family.architecture = "modern-bert";
+  family.activation_key = "hidden_activation";
+  family.rotates = true;
+  family.base_prefix = "model.";
+  family.layer_prefix = "layers.";
+  family.modules = kModernModules;
+  family.layer_modules = kModernLayer;
+  family.aliases = kModernAliases;
+  family.ignored = {};
+  family.biases = kModernBiases;
+  family.unused = kModernUnused;
+  family.rope = {.theta = 160000.0, .per_kind = true};
+  family.windows = {.layers = HfWindowedLayers::kAllButFirstOfGroup, .listed = true, .size = 128};
+  family.translate_more = add_modernbert;
+  if (family.is_classifier()) {
+    family.modules = kModernHead;
+    family.unused = {};
+  }
+  return family;
+}
+
+// ---- NomicBERT
+
+constexpr std::array kNomicModules = {
+    module("embeddings.word_embeddings", "token_embd"),
+    module("embeddings.token_type_embeddings", "token_types"),
+    module("emb_ln", "token_embd_norm"),
+};
+constexpr std::array kNomicLayer = {
+    module("attn.Wqkv", "attn_qkv"),      module("attn.out_proj", "attn_output"),
+    module("norm1", "attn_output_norm"),  module("mlp.fc11", "ffn_up"),
+    module("mlp.fc12", "ffn_gate"),       module("mlp.fc2", "ffn_down"),
+    module("norm2", "layer_output_norm"),
+};
+constexpr std::array kNomicAliases = {
+    HfAlias{"n_layer", "num_hidden_layers"},           HfAlias{"n_embd", "hidden_size"},
+    HfAlias{"n_head", "num_attention_heads"},          HfAlias{"n_inner", "intermediate_size"},
+    HfAlias{"n_positions", "max_position_embeddings"}, HfAlias{"activation_function", "hidden_act"},
+    HfAlias{"layer_norm_epsilon", "layer_norm_eps"},   HfAlias{"rotary_emb_base", "rope_theta"}};
+constexpr std::array kNomicBiases = {HfBias{"attn_output_norm", "", true},
+                                     HfBias{"layer_output_norm", "", true}};
+
+constexpr HfFamily nomic() {
+  HfFamily family = bert("NomicBertModel");
+  family.architecture = "nomic-bert";
+  family.activations = kSwiglu;
+  family.rotates = true;
+  family.base_prefix = "bert.";
+  family.layer_prefix = "encoder.layers.";
+  family.modules = kNomicModules;
+  family.layer_modules = kNomicLayer;
+  family.keys = kEncoderKeys;
+  family.aliases = kNomicAliases;
+  family.biases = kNomicBiases;
+  family.rope = {.theta = 1000.0};
+  family.translate_more = add_nomic;
+  return family;
+}
+
+constexpr std::array kFamilies = {
+    bert("BertForMaskedLM"),
+    bert_classifier(),
+    bert("BertModel"),
+    distilbert("DistilBertForMaskedLM"),
+    distilbert("DistilBertForSequenceClassification"),
+    distilbert("DistilBertModel"),
+    modernbert("ModernBertForMaskedLM"),
+    modernbert("ModernBertForSequenceClassification"),
+    modernbert("ModernBertModel"),
+    nomic(),
+    roberta("RobertaForMaskedLM"),
+    roberta("RobertaForSequenceClassification"),
+    roberta("RobertaModel"),
+    roberta("XLMRobertaForMaskedLM"),
+    roberta("XLMRobertaForSequenceClassification"),
+    roberta("XLMRobertaModel"),
+};
+
+}  // namespace
+
+std::span<const HfFamily> hf_encoder_families() {
+  return kFamilies;
+}
+
+}  // namespace hearth

@@ -1,0 +1,19 @@
+// The files that sentence-transformers puts beside a model: what is made of its hidden states, how
+// long texts may be, and the prompts in front of them. Internal to the models module.
+#pragma once
+
+#include <filesystem>
+
+#include "base/status.h"
+#include "models/hf_config.h"
+#include "models/hf_families.h"
+
+namespace hearth {
+
+// Writes what they say about an encoder without a head. A directory without them means the mean
+// over all tokens, not normalized, as sentence-transformers takes it. kUnimplemented names a module
+// or a setting that would change the vectors and is not supported.
+Status translate_hf_sentence_files(const std::filesystem::path& directory, const HfObject& config,
+                                   const HfFamily& family, MetadataWriter& out);
+
+}  // namespace hearth

@@ -1,0 +1,213 @@
+#!/usr/bin/env python3
+"""Makes tests/golden/encoders: tiny random encoders as Hugging Face directories, saved by transformers.
+
+Each holds golden.json: token ids (and types) of a few sequences, and what transformers makes of them in
+float32 from the weights as they were rounded for the file: `outputs` are the pooled vectors, as the files
+of sentence-transformers beside the model say, or the raw outputs of the head. Cases with a tokenizer have
+texts as well, by the tokenizers library. Some also lie there as a GGUF file, in the names and with the
+changes of llama.cpp's converter (convert_hf_to_gguf.py).
+
+Made with: torch 2.15.0, transformers 5.23.0, tokenizers 0.23.3, gguf 0.19.0.
+
+usage: make_encoder_golden.py [--only NAME] [OUTPUT_FOLDER]
+"""
+
+import argparse
+import json
+import pathlib
+import random
+import shutil
+
+import gguf
+import numpy as np
+import safetensors.numpy
+import tokenizers
+import torch
+import transformers
+from tokenizers import models, normalizers, pre_tokenizers, processors
+
+WORDS = ("the a of to and in is it that was for on are with as his they be at one have this from or had by "
+         "word but not what all were we when your can said there use an each which she do how their if").split()
+PIECES = ["##s", "##ing", "##ed", "##er", "##e", "##n", ",", ".", "?"]
+VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + WORDS + PIECES
+SHAPE = dict(vocab_size=80, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+             max_position_embeddings=64, initializer_range=0.3, pad_token_id=0)
+ROBERTA = SHAPE | dict(pad_token_id=1, max_position_embeddings=66, type_vocab_size=1)
+MODERN = SHAPE | dict(num_hidden_layers=4, local_attention=9, bos_token_id=2, eos_token_id=3, cls_token_id=2,
+                      sep_token_id=3, initializer_cutoff_factor=3.0)
+DISTIL = dict(vocab_size=80, dim=32, hidden_dim=64, n_layers=2, n_heads=4, max_position_embeddings=64,
+              initializer_range=0.3, pad_token_id=0)
+TEXTS = ["what is it", "the words said to use, each by one?", "a", "when they had walked there"]
+PAIRS = [("what is it", "it is a word."), ("how do they use it?", "they said the words and had used each one")]
+
+
+def labels(*names):
+    return dict(id2label=dict(enumerate(names)), label2id={name: i for i, name in enumerate(names)})
+
+
+# Class, configuration; pooling for those without a head.
+CASES = {
+    "bert-mean": dict(kind="Bert", config=SHAPE, pooling="mean", normalize=True, tokenizer=True, max_tokens=48,
+                      dtype=torch.float32, prompts={"query": "what is ", "document": ""}),
+    "bert-cls": dict(kind="Bert", config=SHAPE, pooling="cls", normalize=True,
+                     gguf=(gguf.MODEL_ARCH.BERT, gguf.PoolingType.CLS)),
+    "bert-classifier": dict(kind="Bert", head=True, tokenizer=True,
+                            config=SHAPE | labels("bad", "so-so", "good")),
+    "roberta-mean": dict(kind="Roberta", config=ROBERTA, pooling="mean"),
+    "xlm-roberta-cls": dict(kind="XLMRoberta", config=ROBERTA, pooling="cls", normalize=True),
+    "xlm-roberta-reranker": dict(kind="XLMRoberta", head=True, config=ROBERTA | labels("LABEL_0"),
+                                 gguf=(gguf.MODEL_ARCH.BERT, gguf.PoolingType.RANK)),
+    "distilbert-last": dict(kind="DistilBert", config=DISTIL, pooling="lasttoken"),
+    "distilbert-labels": dict(kind="DistilBert", head=True, config=DISTIL | labels("x", "y")
+                              | dict(problem_type="multi_label_classification")),
+    "modernbert-mean": dict(kind="ModernBert", config=MODERN, pooling="mean", normalize=True,
+                            gguf=(gguf.MODEL_ARCH.MODERN_BERT, gguf.PoolingType.MEAN)),
+    "modernbert-classifier": dict(kind="ModernBert", head=True,
+                                  config=MODERN | labels("no", "yes") | dict(classifier_pooling="mean")),
+    "nomic-bert-mean": dict(kind="NomicBert", config=SHAPE, pooling="mean", normalize=True,
+                            gguf=(gguf.MODEL_ARCH.NOMIC_BERT, gguf.PoolingType.MEAN)),
+}
+
+
+def make_model(case):
+    suffix = "ForSequenceClassification" if case.get("head") else "Model"
+    config = getattr(transformers, case["kind"] + "Config")(**case["config"])
+    config._attn_implementation = "eager"
+    torch.manual_seed(7)
+    model = getattr(transformers, case["kind"] + suffix)(config).eval()
+    generator = torch.Generator().manual_seed(11)
+    for parameter in model.parameters():  # Biases and gains that would show if they were left out.
+        if parameter.ndim == 1:
+            with torch.no_grad():
+                parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
+    dtype = case.get("dtype", torch.float16)
+    return model.to(dtype).float(), dtype
+
+
+def make_tokenizer(folder):
+    tokenizer = tokenizers.Tokenizer(models.WordPiece({t: i for i, t in enumerate(VOCAB)}, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer.add_special_tokens(VOCAB[:5])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return tokenizer
+
+
+def save_sentence_files(folder, case):
+    """In the layout of sentence-transformers before its version 5, which nearly all models have."""
+    name = "sentence_transformers.models."
+    modules = [dict(idx=0, name="0", path="", type=name + "Transformer"),
+               dict(idx=1, name="1", path="1_Pooling", type=name + "Pooling")]
+    if case.get("normalize"):
+        modules.append(dict(idx=2, name="2", path="2_Normalize", type=name + "Normalize"))
+    modes = ["cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken"]
+    chosen = case["pooling"] if case["pooling"] == "lasttoken" else case["pooling"] + "_" + (
+        "token" if case["pooling"] == "cls" else "tokens")
+    pooling = dict(word_embedding_dimension=32) | {"pooling_mode_" + mode: mode == chosen for mode in modes}
+    (folder / "1_Pooling").mkdir()
+    files = {"modules.json": modules, "1_Pooling/config.json": pooling}
+    if "max_tokens" in case:
+        files["sentence_bert_config.json"] = dict(max_seq_length=case["max_tokens"], do_lower_case=False)
+    if "prompts" in case:
+        files["config_sentence_transformers.json"] = dict(prompts=case["prompts"], default_prompt_name="query",
+                                                          similarity_fn_name="cosine")
+    for path, content in files.items():
+        (folder / path).write_text(json.dumps(content, indent=2) + "\n")
+
+
+def write_gguf(folder, case, arch, pooling):
+    config = json.loads((folder / "config.json").read_text())
+    writer = gguf.GGUFWriter(folder / "model.gguf", gguf.MODEL_ARCH_NAMES[arch])
+    offset = config["pad_token_id"] + 1 if "roberta" in config["model_type"] else 0
+    writer.add_context_length(config["max_position_embeddings"] - offset)
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_layer_norm_eps(config.get("layer_norm_eps", config.get("norm_eps")))
+    writer.add_causal_attention(False)
+    writer.add_pooling_type(pooling)
+    if arch == gguf.MODEL_ARCH.NOMIC_BERT:
+        writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
+    if arch == gguf.MODEL_ARCH.MODERN_BERT:
+        writer.add_sliding_window(config["local_attention"])
+        writer.add_rope_freq_base(config["rope_parameters"]["full_attention"]["rope_theta"])
+        writer.add_rope_freq_base_swa(config["rope_parameters"]["sliding_attention"]["rope_theta"])
+        writer.add_vocab_size(config["vocab_size"])
+    names = gguf.get_tensor_name_map(arch, config["num_hidden_layers"])
+    for name, value in safetensors.numpy.load_file(folder / "model.safetensors").items():
+        inner = name.removeprefix("roberta.").removeprefix("bert.")
+        if inner.startswith("pooler") and not case.get("head"):
+            continue
+        if "position_embeddings" in inner:
+            value = value[offset:]
+        if inner == "embeddings.token_type_embeddings.weight" and value.shape[0] == 1:
+            value = value.reshape(1, -1)
+        role = names.get_name(inner, try_suffixes=(".weight", ".bias"))
+        writer.add_tensor(role, value if value.ndim > 1 else value.astype(np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def run(model, case, ids, types):
+    batch = dict(input_ids=torch.tensor([ids]))
+    if types:
+        batch["token_type_ids"] = torch.tensor([types])
+    with torch.no_grad():
+        result = model(**batch)
+    if case.get("head"):
+        return result.logits[0]
+    hidden = result.last_hidden_state[0]
+    vector = {"mean": hidden.mean(0), "cls": hidden[0], "lasttoken": hidden[-1]}[case["pooling"]]
+    return torch.nn.functional.normalize(vector, dim=0) if case.get("normalize") else vector
+
+
+def sequences(case, tokenizer):
+    """Ids, types and texts: of texts where there is a tokenizer, and random ids."""
+    rows = []
+    if tokenizer:
+        texts = [(text, ) for text in TEXTS] + (PAIRS if case.get("head") else [])
+        for text in texts:
+            encoded = tokenizer.encode(*text)
+            rows.append(dict(texts=list(text), ids=encoded.ids, types=encoded.type_ids))
+    rng = random.Random(3)
+    for length in (1, 2, 15, 17, 33, 48):
+        ids = [2] + [rng.randrange(5, 80) for _ in range(length - 1)]
+        has_types = case["kind"] in ("Bert", "NomicBert")
+        rows.append(dict(ids=ids, types=[int(i > length // 2) for i in range(length)] if has_types else []))
+    return rows
+
+
+def make(name, case, folder):
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    model, dtype = make_model(case)
+    tokenizer = make_tokenizer(folder) if case.get("tokenizer") else None
+    golden = sequences(case, tokenizer)
+    for row in golden:
+        row["outputs"] = [round(x, 7) for x in run(model, case, row["ids"], row["types"]).tolist()]
+    model.to(dtype).save_pretrained(folder)
+    if not case.get("head"):
+        save_sentence_files(folder, case)
+    if "gguf" in case:
+        write_gguf(folder, case, *case["gguf"])
+    (folder / "golden.json").write_text(json.dumps(dict(sequences=golden)) + "\n")
+    print(name, sum(p.numel() for p in model.parameters()), "parameters")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--only")
+    parser.add_argument("folder", nargs="?", default="tests/golden/encoders", type=pathlib.Path)
+    args = parser.parse_args()
+    for name, case in CASES.items():
+        if args.only in (None, name):
+            make(name, case, args.folder / name)
+
+
+if __name__ == "__main__":
+    main()
