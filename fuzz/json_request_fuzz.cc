@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 #include "server/api_request.h"
+#include "server/encoder_request.h"
 #include "server/request_schemas.h"
 #include "server/schema.h"
 
@@ -30,6 +31,24 @@ void check_params(const hearth::GenerationParams& params) {
                  bias <= 100);
 }
 
+void check_encoder_requests(const hearth::json::Value& body) {
+  const auto embeddings = hearth::parse_embeddings_request(body, kVocabSize);
+  check(embeddings);
+  if (embeddings) {
+    HEARTH_CHECK(!embeddings->inputs.empty() && embeddings->inputs.size() <= hearth::kMaxTexts);
+  }
+  check(hearth::parse_embed_request(body, kVocabSize));
+  const auto rerank = hearth::parse_rerank_request(body);
+  check(rerank);
+  if (rerank) {
+    HEARTH_CHECK(!rerank->documents.empty() && rerank->documents.size() <= hearth::kMaxDocuments);
+  }
+  check(hearth::parse_classify_request(body, kVocabSize));
+  const auto predict = hearth::parse_predict_request(body);
+  check(predict);
+  if (predict) HEARTH_CHECK(!predict->inputs.empty());
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
@@ -48,6 +67,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     check_params(completion->params);
     HEARTH_CHECK(!completion->prompts.empty() && completion->prompts.size() <= hearth::kMaxPrompts);
   }
+  check_encoder_requests(body);
   check(hearth::parse_tokenize_request(body));
   check(hearth::parse_detokenize_request(body, kVocabSize));
   return 0;

@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/utf8.h"
+#include "server/api_call.h"
 #include "server/api_request.h"
 #include "server/prompt.h"
 #include "server/request_schemas.h"
@@ -28,10 +29,28 @@ HttpResponse json_response(const json::Value& body) {
   return response;
 }
 
+json::Value count(std::size_t value) {
+  return static_cast<std::int64_t>(value);
+}
+
+json::Value encoder_meta_json(const ModelRef& model) {
+  const EncoderConfig& config = model.embedder->config();
+  json::Object out{{"n_ctx", count(config.max_tokens)},
+                   {"n_ctx_train", count(config.max_tokens)},
+                   {"n_vocab", count(model.tokenizer->vocab_size())}};
+  if (!config.is_classifier()) {
+    out.append("n_embd", count(config.width));
+  } else {
+    out.append("labels", json::Array(config.labels.begin(), config.labels.end()));
+  }
+  out.append("architecture", config.architecture);
+  return out;
+}
+
 // Facts of a loaded model.
 json::Value meta_json(const ModelRef& model) {
+  if (model.embedder != nullptr) return encoder_meta_json(model);
   const ModelConfig& config = model.engine->model_config();
-  const auto count = [](std::size_t value) { return static_cast<std::int64_t>(value); };
   return json::Object{{"n_ctx", count(model.engine->max_model_len())},
                       {"n_ctx_train", count(config.context_len)},
                       {"n_vocab", count(model.tokenizer->vocab_size())},
@@ -51,7 +70,9 @@ json::Value model_json(const ModelStatus& model, const std::string& name) {
                    {"status", model_state_name(model.state)}};
   if (!model.failure.empty()) out.append("failure", model.failure);
   if (model.lease == nullptr) return out;
-  out.append("max_model_len", static_cast<std::int64_t>(model.lease->engine->max_model_len()));
+  const auto capabilities = model.lease->capabilities();
+  out.append("capabilities", json::Array(capabilities.begin(), capabilities.end()));
+  out.append("max_model_len", count(model.lease->max_model_len()));
   out.append("meta", meta_json(*model.lease));
   return out;
 }
@@ -88,50 +109,53 @@ std::optional<ApiError> check_echo(const GenerationJob& job) {
 
 }  // namespace
 
-// One request on its way through a handler.
-struct Api::Call {
-  HttpRequest request;
-  std::shared_ptr<HttpExchange> exchange;
-  std::string id;  // What stands for {id} in the path.
-  bool on_worker = false;
-  json::Value body = {};        // Of a POST, parsed.
-  ModelLease model = {};        // What answers, of routes that need one.
-  std::string model_name = {};  // As the request calls it.
-  std::stop_source stop = {};   // Of the work on it: the client has left, or the server ends.
-  std::unique_ptr<std::stop_callback<std::function<void()>>> on_shutdown = nullptr;
-
-  // Answers from whatever thread the handler runs on.
-  void respond(HttpResponse response) const {
-    if (!on_worker) {
-      exchange->respond(std::move(response));
-      return;
-    }
-    exchange->post([exchange = exchange, response = std::move(response)]() mutable {
-      exchange->respond(std::move(response));
-    });
-  }
-};
-
 struct Api::Route {
   RouteInfo info;
   Handler handler;
-  bool needs_model = false;
+  Need need = Need::kNothing;
   bool on_worker = false;
 };
 
 const std::vector<Api::Route>& Api::routes() {
-  constexpr bool kModel = true, kWorker = true;
+  constexpr bool kWorker = true;
+  using enum Need;
   static const std::vector<Route> table = {
       {{"POST", "/v1/chat/completions", "Answer a conversation.", chat_schema},
        &Api::chat,
-       kModel,
+       kGenerator,
        kWorker},
-      {{"POST", "/chat/completions", "The same.", chat_schema}, &Api::chat, kModel, kWorker},
+      {{"POST", "/chat/completions", "The same.", chat_schema}, &Api::chat, kGenerator, kWorker},
       {{"POST", "/v1/completions", "Continue a text.", completion_schema},
        &Api::completion,
-       kModel,
+       kGenerator,
        kWorker},
-      {{"POST", "/completions", "The same.", completion_schema}, &Api::completion, kModel, kWorker},
+      {{"POST", "/completions", "The same.", completion_schema},
+       &Api::completion,
+       kGenerator,
+       kWorker},
+      {{"POST", "/v1/embeddings", "Vectors of texts.", embedding_schema},
+       &Api::embeddings,
+       kEncoder,
+       kWorker},
+      {{"POST", "/embeddings", "The same.", embedding_schema}, &Api::embeddings, kEncoder, kWorker},
+      {{"POST", "/embed", "The same, as text-embeddings-inference has it.", embed_schema},
+       &Api::embed,
+       kEncoder,
+       kWorker},
+      {{"POST", "/v1/rerank", "Documents by how well they fit a query.", rerank_schema},
+       &Api::rerank,
+       kEncoder,
+       kWorker},
+      {{"POST", "/rerank", "The same.", rerank_schema}, &Api::rerank, kEncoder, kWorker},
+      {{"POST", "/v1/classify", "Labels of texts.", classify_schema},
+       &Api::classify,
+       kEncoder,
+       kWorker},
+      {{"POST", "/classify", "The same.", classify_schema}, &Api::classify, kEncoder, kWorker},
+      {{"POST", "/predict", "The same, as text-embeddings-inference has it.", predict_schema},
+       &Api::predict,
+       kEncoder,
+       kWorker},
       {{"GET", "/v1/models", "The models served.", nullptr}, &Api::models},
       {{"GET", "/models", "The same.", nullptr}, &Api::models},
       {{"GET", "/v1/models/{id}", "One model.", nullptr}, &Api::one_model},
@@ -151,7 +175,7 @@ const std::vector<Api::Route>& Api::routes() {
       {{"GET", "/readyz", "Readiness: 503 while loading or draining.", nullptr}, &Api::ready},
       {{"GET", "/healthz", "Generates one token; the result is kept for a while.", nullptr},
        &Api::probe},
-      {{"GET", "/metrics", "Prometheus metrics.", nullptr}, &Api::metrics_text, false, kWorker},
+      {{"GET", "/metrics", "Prometheus metrics.", nullptr}, &Api::metrics_text, kNothing, kWorker},
       {{"GET", "/openapi.json", "This description.", nullptr}, &Api::openapi},
       {{"GET", "/docs", "This description as a page.", nullptr}, &Api::docs},
       {{"GET", "/", "Where to look.", nullptr}, &Api::index},
@@ -220,9 +244,8 @@ void Api::dispatch(const Route& route, Call call) {
   shared->exchange->on_disconnect([stop = shared->stop]() mutable { stop.request_stop(); });
   shared->on_shutdown = std::make_unique<std::stop_callback<std::function<void()>>>(
       shutdown_.get_token(), [stop = shared->stop]() mutable { stop.request_stop(); });
-  if (route.needs_model) {
-    post_to_worker(shared,
-                   [this, shared, handler = route.handler] { run_with_model(shared, handler); });
+  if (route.need != Need::kNothing) {
+    post_to_worker(shared, [this, shared, &route] { run_with_model(shared, route); });
   } else {
     post_to_worker(shared, [this, shared, handler = route.handler] { (this->*handler)(*shared); });
   }
@@ -243,7 +266,7 @@ void Api::post_to_worker(const std::shared_ptr<Call>& call, std::function<void()
 
 // On a worker. A model that must be loaded first holds no worker up: the rest comes when it is
 // there.
-void Api::run_with_model(const std::shared_ptr<Call>& call, Handler handler) {
+void Api::run_with_model(const std::shared_ptr<Call>& call, const Route& route) {
   if (call->request.method == "POST") {
     auto body = parse_json_object(call->request.body);
     if (!body) return reject(*call, body.error());
@@ -254,11 +277,15 @@ void Api::run_with_model(const std::shared_ptr<Call>& call, Handler handler) {
   } else {
     call->model_name = query_value(call->request.query, "model");
   }
-  const auto run = [this, call, handler](ApiResult<ModelLease> lease) {
+  const auto run = [this, call, &route](ApiResult<ModelLease> lease) {
     if (!lease) return reject(*call, lease.error());
     call->model = *std::move(lease);
     if (call->model_name.empty()) call->model_name = call->model->name;
-    (this->*handler)(*call);
+    if (auto error = check_purpose(*call, route.need)) {
+      reject(*call, *error);
+    } else {
+      (this->*route.handler)(*call);
+    }
     call->model.reset();  // Whatever answers has a lease of its own.
   };
   auto lease = pool_.acquire(call->model_name,
@@ -267,6 +294,14 @@ void Api::run_with_model(const std::shared_ptr<Call>& call, Handler handler) {
                                 post_to_worker(call, [run, late] { run(late); });
                               }});
   if (lease) run(*std::move(lease));
+}
+
+std::optional<ApiError> Api::check_purpose(const Call& call, Need need) {
+  const bool is_encoder = call.model->embedder != nullptr;
+  if (need == Need::kModel || is_encoder == (need == Need::kEncoder)) return std::nullopt;
+  return wrong_model(
+      *call.model, call.model_name,
+      is_encoder ? "it reads texts and does not write any" : "it writes texts and is no encoder");
 }
 
 void Api::answer_options(std::string_view path, HttpExchange& exchange) const {
@@ -359,10 +394,9 @@ void Api::tokenize(Call& call) {
                           : prepare_text(*call.model, std::get<std::string>(request->input),
                                          request->add_special_tokens, options);
   if (!prompt) return reject(call, prompt.error());
-  json::Object out{
-      {"count", static_cast<std::int64_t>(prompt->ids.size())},
-      {"max_model_len", static_cast<std::int64_t>(call.model->engine->max_model_len())},
-      {"tokens", ids_json(prompt->ids)}};
+  json::Object out{{"count", static_cast<std::int64_t>(prompt->ids.size())},
+                   {"max_model_len", static_cast<std::int64_t>(call.model->max_model_len())},
+                   {"tokens", ids_json(prompt->ids)}};
   if (request->return_texts) {
     json::Array texts;
     for (const TokenId id : prompt->ids)
@@ -405,16 +439,16 @@ void Api::tokenizer_info(Call& call) {
   };
   json::Value chat_template;
   if (call.model->chat_template != nullptr) chat_template = call.model->chat_template->source();
-  call.respond(json_response(json::Object{
-      {"tokenizer_class", call.model->tokenizer->description()},
-      {"model_max_length", static_cast<std::int64_t>(call.model->engine->max_model_len())},
-      {"bos_token", text(special.bos)},
-      {"eos_token", text(special.eos)},
-      {"unk_token", text(special.unknown)},
-      {"pad_token", text(special.padding)},
-      {"add_bos_token", special.add_bos},
-      {"add_eos_token", special.add_eos},
-      {"chat_template", std::move(chat_template)}}));
+  call.respond(json_response(
+      json::Object{{"tokenizer_class", call.model->tokenizer->description()},
+                   {"model_max_length", static_cast<std::int64_t>(call.model->max_model_len())},
+                   {"bos_token", text(special.bos)},
+                   {"eos_token", text(special.eos)},
+                   {"unk_token", text(special.unknown)},
+                   {"pad_token", text(special.padding)},
+                   {"add_bos_token", special.add_bos},
+                   {"add_eos_token", special.add_eos},
+                   {"chat_template", std::move(chat_template)}}));
 }
 
 void Api::health(Call& call) {
@@ -447,10 +481,9 @@ void Api::probe(Call& call) {
 void Api::metrics_text(Call& call) {
   for (const ModelStatus& model : pool_.list()) {
     if (model.lease == nullptr) continue;
-    const EngineStatus status = model.lease->engine->status();
-    metrics_.engine.healthy.set(status.healthy ? 1 : 0);
+    metrics_.engine.healthy.set(model.lease->healthy() ? 1 : 0);
     metrics_.engine.last_step_age.set(
-        std::chrono::duration<double>(status.since_last_step).count());
+        std::chrono::duration<double>(model.lease->since_last_step()).count());
   }
   HttpResponse response;
   response.content_type = std::string(Metrics::kContentType);

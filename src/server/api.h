@@ -4,13 +4,19 @@
 #include <atomic>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <stop_token>
 #include <string>
 
 #include "metrics/metrics.h"
 #include "server/api_error.h"
+#include "server/encoder_answer.h"
+#include "server/encoder_format.h"
+#include "server/encoder_request.h"
 #include "server/generation.h"
 #include "server/health_probe.h"
 #include "server/host_check.h"
@@ -51,16 +57,23 @@ class Api {
   struct Route;
   struct Call;
   using Handler = void (Api::*)(Call&);
+  enum class Need : std::uint8_t { kNothing, kModel, kGenerator, kEncoder };
   static const std::vector<Route>& routes();
 
   void dispatch(const Route& route, Call call);
   void post_to_worker(const std::shared_ptr<Call>& call, std::function<void()> task);
-  void run_with_model(const std::shared_ptr<Call>& call, Handler handler);
+  void run_with_model(const std::shared_ptr<Call>& call, const Route& route);
+  static std::optional<ApiError> check_purpose(const Call& call, Need need);
   void answer_options(std::string_view path, HttpExchange& exchange) const;
 
   // Handlers, by route.
   void chat(Call& call);
   void completion(Call& call);
+  void embeddings(Call& call);
+  void embed(Call& call);
+  void rerank(Call& call);
+  void classify(Call& call);
+  void predict(Call& call);
   void tokenize(Call& call);
   void detokenize(Call& call);
   void models(Call& call);
@@ -75,6 +88,10 @@ class Api {
   void index(Call& call);
 
   void start_generation(Call& call, GenerationJob job);
+  using VectorsBody =
+      std::function<std::string(const EncoderAnswerHeader& header, std::span<const float> rows)>;
+  void encode_vectors(Call& call, const ApiResult<EmbeddingsRequest>& request, VectorsBody body);
+  void start_encoding(Call& call, EncoderTask task);
   void reject(Call& call, const ApiError& error);
 
   const ApiOptions options_;

@@ -11,15 +11,8 @@
 #include "server/chat_messages.h"
 #include "server/random_id.h"
 #include "server/request_schemas.h"
+#include "server/request_values.h"
 #include "server/schema.h"
-
-// The same shape as HEARTH_ASSIGN_OR_RETURN, for ApiResult.
-#define API_ASSIGN_OR_RETURN(declaration, expression) \
-  API_ASSIGN_OR_RETURN_IMPL(HEARTH_CONCAT(api_result_, __LINE__), declaration, expression)
-#define API_ASSIGN_OR_RETURN_IMPL(result, declaration, expression) \
-  auto result = (expression);                                      \
-  if (!result) return std::unexpected(std::move(result).error());  \
-  declaration = *std::move(result)
 
 namespace hearth {
 namespace {
@@ -35,28 +28,6 @@ std::uint32_t clamp_to_uint32(std::int64_t value) {
 std::optional<std::uint32_t> optional_count(const Fields& fields, std::string_view name) {
   if (!fields.has(name)) return std::nullopt;
   return clamp_to_uint32(fields.integer(name));
-}
-
-ApiResult<std::vector<TokenId>> token_ids(const json::Array& array, const std::string& path,
-                                          std::size_t vocab_size) {
-  std::vector<TokenId> ids;
-  ids.reserve(array.size());
-  const std::int64_t last = static_cast<std::int64_t>(vocab_size) - 1;
-  for (std::size_t i = 0; i < array.size(); ++i) {
-    std::int64_t id = 0;
-    if (array[i].is_number() && array[i].to_int64(id) && id > last) {
-      return std::unexpected(invalid_field(
-          path, "token_out_of_range",
-          fmt::format(
-              "Token id {} at position {} is outside this model's vocabulary of {} tokens. "
-              "Clients made for OpenAI's models (LangChain, for one) may send ids of OpenAI's "
-              "own tokenizer; have them send text.",
-              id, i, vocab_size)));
-    }
-    API_ASSIGN_OR_RETURN(id, integer_item(array[i], fmt::format("{}[{}]", path, i), 0, last));
-    ids.push_back(static_cast<TokenId>(id));
-  }
-  return ids;
 }
 
 ApiStatus read_logit_bias(const Fields& fields, std::size_t vocab_size, SamplingParams& sampling) {
@@ -230,43 +201,6 @@ ApiResult<ChatInput> read_chat_input(const Fields& fields) {
   return input;
 }
 
-// One prompt of a list: text, or a list of ids.
-ApiResult<PromptInput> read_prompt(const json::Value& value, const std::string& path,
-                                   std::size_t vocab_size) {
-  if (const std::string* text = value.as_string()) return PromptInput(*text);
-  if (const json::Array* ids = value.as_array()) {
-    API_ASSIGN_OR_RETURN(auto tokens, token_ids(*ids, path, vocab_size));
-    return PromptInput(std::move(tokens));
-  }
-  return std::unexpected(
-      invalid_field(path, "invalid_type",
-                    fmt::format("'{}' must be a string or a list of token ids, but {} was given.",
-                                path, value.type_name())));
-}
-
-ApiResult<std::vector<PromptInput>> read_prompts(const json::Value& value, std::size_t vocab_size) {
-  const json::Array* list = value.as_array();
-  const bool is_list = list != nullptr && !list->empty() && !list->front().is_number();
-  std::vector<PromptInput> prompts;
-  if (!is_list) {
-    API_ASSIGN_OR_RETURN(auto prompt, read_prompt(value, "prompt", vocab_size));
-    prompts.push_back(std::move(prompt));
-    return prompts;
-  }
-  if (list->size() > kMaxPrompts) {
-    return std::unexpected(
-        invalid_field("prompt", "value_out_of_range",
-                      fmt::format("'prompt' may hold at most {} prompts, but it has {}.",
-                                  kMaxPrompts, list->size())));
-  }
-  for (std::size_t i = 0; i < list->size(); ++i) {
-    API_ASSIGN_OR_RETURN(auto prompt,
-                         read_prompt((*list)[i], fmt::format("prompt[{}]", i), vocab_size));
-    prompts.push_back(std::move(prompt));
-  }
-  return prompts;
-}
-
 }  // namespace
 
 ApiResult<std::string> requested_model(const json::Value& body) {
@@ -300,7 +234,9 @@ ApiResult<CompletionRequest> parse_completion_request(const json::Value& body,
   if (auto error = read_completion_limits(fields, request)) {
     return std::unexpected(*std::move(error));
   }
-  API_ASSIGN_OR_RETURN(request.prompts, read_prompts(*fields.value("prompt"), vocab_size));
+  API_ASSIGN_OR_RETURN(
+      request.prompts,
+      text_or_ids_list({*fields.value("prompt"), "prompt", kMaxPrompts}, vocab_size));
   const std::size_t num_answers = request.prompts.size() * request.params.num_choices;
   if (num_answers > kMaxPrompts) {
     return std::unexpected(

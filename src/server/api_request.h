@@ -15,6 +15,7 @@
 #include "base/json.h"
 #include "sampling/sampler.h"
 #include "server/api_error.h"
+#include "server/request_values.h"
 #include "tokenizer/tokenizer.h"
 
 namespace hearth {
@@ -47,8 +48,6 @@ struct ChatRequest {
   ChatInput input;
   GenerationParams params;
 };
-
-using PromptInput = std::variant<std::string, std::vector<TokenId>>;
 
 struct CompletionRequest {
   std::vector<PromptInput> prompts;  // At least one.

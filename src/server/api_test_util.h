@@ -77,7 +77,7 @@ class ApiTest : public testing::Test {
     may_load_.set_value();
     loaded_.get_future().wait();
   }
-  ModelRef tiny_model() {
+  virtual ModelRef tiny_model() {
     return {
         .name = "tiny",
         .created = 1700000000,
@@ -87,7 +87,10 @@ class ApiTest : public testing::Test {
         .engine = &engine,
         .sampling_defaults = sampling_defaults};
   }
-  void stop_server() { server_.reset(); }
+  void stop_server() {
+    server_.reset();
+    models_.reset();
+  }
   const Tokenizer& tokenizer() const { return TinyText::get().tokenizer(); }
   Metrics& metrics() { return metrics_; }
 

@@ -27,6 +27,7 @@
 
 #include "base/file.h"
 #include "server/api_test_util.h"
+#include "server/encoder_test_util.h"
 
 namespace hearth {
 namespace {
@@ -34,14 +35,17 @@ namespace {
 using test::ApiTest;
 using test::FakeRequest;
 
-std::filesystem::path golden_directory() {
+std::filesystem::path golden_directory(const std::string& folder) {
   const char* source = std::getenv("HEARTH_SOURCE_DIR");
-  return std::filesystem::path(source == nullptr ? "." : source) / "tests" / "golden" / "api";
+  return std::filesystem::path(source == nullptr ? "." : source) / "tests" / "golden" / folder;
 }
 
-std::vector<std::string> transcript_names() {
+constexpr const char* kGenerators = "api";
+constexpr const char* kEncoders = "api_encoders";
+
+std::vector<std::string> transcript_names(const std::string& folder) {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(golden_directory()))
+  for (const auto& entry : std::filesystem::directory_iterator(golden_directory(folder)))
     names.push_back(entry.path().stem().string());
   std::ranges::sort(names);
   return names;
@@ -55,9 +59,10 @@ struct Transcript {
   std::string front;  // The file up to the response.
 };
 
-Transcript read_transcript(const std::string& name) {
+Transcript read_transcript(const std::string& folder, const std::string& name) {
   constexpr std::string_view kRequest = "--- request\nPOST ", kResponse = "--- response\n";
-  const std::string text = read_text_file(golden_directory() / (name + ".txt"), 1 << 20).value();
+  const std::string text =
+      read_text_file(golden_directory(folder) / (name + ".txt"), 1 << 20).value();
   Transcript out;
   const std::size_t request = text.find(kRequest);
   const std::size_t response = text.find(kResponse);
@@ -98,10 +103,17 @@ std::string normalized(const test::TestResponse& response) {
   std::string body = response.body;
   blank(body, R"("id":"chatcmpl-)", "\"", "ID");
   blank(body, R"("id":"cmpl-)", "\"", "ID");
+  blank(body, R"("id":"rerank-)", "\"", "ID");
+  blank(body, R"("id":"classify-)", "\"", "ID");
   blank(body, R"("created":)", ",}", "0");
   blank(body, R"("system_fingerprint":"fp_)", "\"", "0");
   return std::to_string(response.status) + " " + response.headers.at("content-type") + "\n" + body +
          "\n";
+}
+
+void update(const std::string& folder, const std::string& name, const std::string& content) {
+  if (std::getenv("HEARTH_UPDATE_GOLDEN") == nullptr) return;
+  std::ofstream(golden_directory(folder) / (name + ".txt")) << content;
 }
 
 class ApiTranscripts : public ApiTest, public testing::WithParamInterface<std::string> {
@@ -158,19 +170,39 @@ class ApiTranscripts : public ApiTest, public testing::WithParamInterface<std::s
 };
 
 TEST_P(ApiTranscripts, Matches) {
-  const Transcript transcript = read_transcript(GetParam());
+  const Transcript transcript = read_transcript(kGenerators, GetParam());
   engine.set_script([&](FakeRequest& request) {
     for (const std::string& line : transcript.script)
       play(line, request);
   });
   const std::string got = normalized(post(transcript.path, transcript.body));
-  if (std::getenv("HEARTH_UPDATE_GOLDEN") != nullptr) {
-    std::ofstream(golden_directory() / (GetParam() + ".txt")) << transcript.front << got;
-  }
+  update(kGenerators, GetParam(), transcript.front + got);
   EXPECT_EQ(got, transcript.response);
 }
 
-INSTANTIATE_TEST_SUITE_P(Golden, ApiTranscripts, testing::ValuesIn(transcript_names()),
+// The encoder's outputs are the fake one's; a script line `label NAME` gives it a head.
+class EncoderTranscripts : public test::EncoderApiTest,
+                           public testing::WithParamInterface<std::string> {};
+
+TEST_P(EncoderTranscripts, Matches) {
+  const Transcript transcript = read_transcript(kEncoders, GetParam());
+  std::vector<std::string> labels;
+  for (const std::string& line : transcript.script) {
+    if (line.starts_with("label ")) labels.push_back(line.substr(6));
+  }
+  if (!labels.empty()) {
+    make_classifier(labels,
+                    labels.size() == 1 ? HeadActivation::kSigmoid : HeadActivation::kSoftmax);
+  }
+  const std::string got = normalized(post(transcript.path, transcript.body));
+  update(kEncoders, GetParam(), transcript.front + got);
+  EXPECT_EQ(got, transcript.response);
+}
+
+INSTANTIATE_TEST_SUITE_P(Golden, EncoderTranscripts, testing::ValuesIn(transcript_names(kEncoders)),
+                         [](const auto& test) { return test.param; });
+
+INSTANTIATE_TEST_SUITE_P(Golden, ApiTranscripts, testing::ValuesIn(transcript_names(kGenerators)),
                          [](const auto& test) { return test.param; });
 
 }  // namespace

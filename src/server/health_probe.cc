@@ -36,8 +36,8 @@ HttpResponse HealthProbe::response(const Result& result) {
 }
 
 // A probe that waits behind answers that go on is load, not sickness.
-HttpResponse HealthProbe::response_while_waiting(const Engine& engine) {
-  if (!engine.status().healthy) {
+HttpResponse HealthProbe::response_while_waiting(const ModelRef& model) {
+  if (!model.healthy()) {
     return error_response(unavailable("unhealthy", "The model takes too long."));
   }
   HttpResponse out;
@@ -69,27 +69,56 @@ void HealthProbe::answer(const ModelLease& model, const std::shared_ptr<HttpExch
     return;
   }
   exchange->after(kPatience, [exchange = std::weak_ptr(exchange), model] {
-    if (const auto alive = exchange.lock()) alive->respond(response_while_waiting(*model->engine));
+    if (const auto alive = exchange.lock()) alive->respond(response_while_waiting(*model));
   });
   if (must_start) start(model);
 }
 
 void HealthProbe::start(const ModelLease& model) {
+  if (model->embedder != nullptr) return start_encoder(model);
   auto handle = model->engine->submit(one_token(*model), [weak = weak_from_this()] {
     if (const auto self = weak.lock()) self->on_events();
   });
-  if (!handle) {
-    // A full queue is load, not sickness: restarting would make it worse.
-    const bool is_busy = handle.error().code() == StatusCode::kResourceExhausted;
-    conclude(is_busy && model->engine->status().healthy, handle.error().message());
-    return;
-  }
+  if (!handle) return refused(model, handle.error());
   {
     const std::lock_guard lock(mutex_);
     handle_ = *std::move(handle);
     model_ = model;
   }
   on_events();
+}
+
+void HealthProbe::start_encoder(const ModelLease& model) {
+  EmbeddingRequest request;
+  request.inputs.push_back(
+      {.tokens = {model->tokenizer->special().bos.value_or(0)}, .token_types = {}});
+  request.arrival = std::chrono::steady_clock::now();
+  auto handle = model->embedder->submit(std::move(request), [weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->on_encoded();
+  });
+  if (!handle) return refused(model, handle.error());
+  {
+    const std::lock_guard lock(mutex_);
+    encoder_handle_ = *std::move(handle);
+    model_ = model;
+  }
+  on_encoded();
+}
+
+// A full queue is load, not sickness: restarting would make it worse.
+void HealthProbe::refused(const ModelLease& model, const Status& status) {
+  const bool is_busy = status.code() == StatusCode::kResourceExhausted;
+  conclude(is_busy && model->healthy(), status.message());
+}
+
+void HealthProbe::on_encoded() {
+  std::optional<EmbeddingResult> result;
+  {
+    const std::lock_guard lock(mutex_);
+    if (!encoder_handle_) return;  // start_encoder() looks again once it has the handle.
+    result = encoder_handle_->poll();
+  }
+  if (result) conclude(result->status.ok(), result->status.message());
 }
 
 void HealthProbe::on_events() {
@@ -111,6 +140,7 @@ void HealthProbe::on_events() {
 void HealthProbe::conclude(bool healthy, std::string reason) {
   std::vector<std::shared_ptr<HttpExchange>> waiting;
   std::shared_ptr<GenerationHandle> handle;  // Let go of outside the lock, as the next.
+  std::shared_ptr<EmbeddingHandle> encoder_handle;
   ModelLease model;
   HttpResponse answer;
   {
@@ -119,6 +149,7 @@ void HealthProbe::conclude(bool healthy, std::string reason) {
     running_ = false;
     waiting.swap(waiting_);
     handle.swap(handle_);
+    encoder_handle.swap(encoder_handle_);
     model.swap(model_);
     answer = response(*last_);
   }

@@ -1,4 +1,4 @@
-// A health check that means it: generates one token with the model.
+// A health check that means it: generates one token with the model, or has it read one.
 #pragma once
 
 #include <chrono>
@@ -29,10 +29,13 @@ class HealthProbe : public std::enable_shared_from_this<HealthProbe> {
   };
 
   void start(const ModelLease& model);
+  void start_encoder(const ModelLease& model);
+  void refused(const ModelLease& model, const Status& status);
   void on_events();
+  void on_encoded();
   void conclude(bool healthy, std::string reason);
   static HttpResponse response(const Result& result);
-  static HttpResponse response_while_waiting(const Engine& engine);
+  static HttpResponse response_while_waiting(const ModelRef& model);
 
   const std::chrono::milliseconds time_to_live_;
   std::mutex mutex_;
@@ -40,6 +43,7 @@ class HealthProbe : public std::enable_shared_from_this<HealthProbe> {
   std::optional<Result> last_;
   std::vector<std::shared_ptr<HttpExchange>> waiting_;  // At most kMaxWaiting.
   std::shared_ptr<GenerationHandle> handle_;
+  std::shared_ptr<EmbeddingHandle> encoder_handle_;
   ModelLease model_;  // Of the probe that runs.
 };
 

@@ -15,6 +15,7 @@ ModelRef ModelRef::of(const ServedModel& model) {
           .chat_template = model.chat_template(),
           .chat_template_problem = model.chat_template_status().message(),
           .engine = &model.engine(),
+          .embedder = nullptr,
           .sampling_defaults = model.sampling_defaults(),
           .digest = model.digest()};
 }
@@ -22,17 +23,42 @@ ModelRef ModelRef::of(const ServedModel& model) {
 std::string ModelRef::fingerprint() const {
   Fingerprint hash;
   hash.mix(build_info().version).mix(name).mix(digest);
-  hash.mix(engine->max_model_len());
+  hash.mix(max_model_len());
   if (chat_template != nullptr) hash.mix(chat_template->source());
   return fmt::format("fp_{:010x}", hash.value() & 0xffffffffffu);
 }
 
+std::size_t ModelRef::max_model_len() const {
+  return embedder != nullptr ? embedder->config().max_tokens : engine->max_model_len();
+}
+
+std::string_view ModelRef::architecture() const {
+  return embedder != nullptr ? embedder->config().architecture
+                             : engine->model_config().architecture;
+}
+
+std::vector<std::string_view> ModelRef::capabilities() const {
+  if (embedder == nullptr) {
+    if (chat_template == nullptr) return {"completions"};
+    return {"chat", "completions"};
+  }
+  if (!embedder->config().is_classifier()) return {"embeddings"};
+  if (embedder->config().labels.size() > 1) return {"classify"};
+  return {"rerank", "classify"};
+}
+
 bool ModelRef::healthy() const {
-  return engine->status().healthy;
+  return embedder != nullptr ? embedder->status().healthy : engine->status().healthy;
+}
+
+std::chrono::steady_clock::duration ModelRef::since_last_step() const {
+  return embedder != nullptr ? embedder->status().since_last_step
+                             : engine->status().since_last_step;
 }
 
 void ModelRef::stop() const {
-  engine->stop();
+  if (embedder != nullptr) embedder->stop();
+  if (engine != nullptr) engine->stop();
 }
 
 }  // namespace hearth

@@ -1,10 +1,15 @@
 // What the server needs of a model.
 #pragma once
 
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 
+#include "engine/embedding_engine.h"
 #include "engine/engine.h"
 #include "sampling/sampler.h"
 #include "tokenizer/chat_template.h"
@@ -21,16 +26,23 @@ struct ModelRef {
   const Tokenizer* tokenizer = nullptr;
   const ChatTemplate* chat_template = nullptr;  // nullptr: the chat API answers 400.
   std::string chat_template_problem = {};       // Why there is none that can be used, if known.
-  Engine* engine = nullptr;
-  SamplingParams sampling_defaults = {};  // For what a request leaves out.
-  std::uint64_t digest = 0;               // Tells models apart that go by one name.
+  Engine* engine = nullptr;                     // Of a model that generates text; else nullptr.
+  EmbeddingEngine* embedder = nullptr;          // Of an encoder; else nullptr.
+  SamplingParams sampling_defaults = {};        // For what a request leaves out.
+  std::uint64_t digest = 0;                     // Tells models apart that go by one name.
 
   static ModelRef of(const ServedModel& model);
 
   // Of what the answer to a request depends on, besides the request.
   std::string fingerprint() const;
+  // Of a prompt and its answer together, or of a text that an encoder reads.
+  std::size_t max_model_len() const;
+  std::string_view architecture() const;
+  // What it can be asked for: "chat", "completions", "embeddings", "rerank", "classify".
+  std::vector<std::string_view> capabilities() const;
   // False when there is work and no progress for too long.
   bool healthy() const;
+  std::chrono::steady_clock::duration since_last_step() const;
   // Fails the answers under way and those to come; returns when each has its end.
   void stop() const;
 };

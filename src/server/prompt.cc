@@ -12,7 +12,7 @@ namespace hearth {
 namespace {
 
 ApiError too_long(const ModelRef& model, std::size_t num_tokens, std::string_view problem) {
-  const std::size_t max_len = model.engine->max_model_len();
+  const std::size_t max_len = model.max_model_len();
   ApiError error = invalid_field(
       "", "context_length_exceeded",
       fmt::format("This model's maximum context length is {} tokens, but the prompt has {}. "
@@ -26,7 +26,7 @@ ApiError too_long(const ModelRef& model, std::size_t num_tokens, std::string_vie
 // What can be said of the length of a prompt that is not tokenized yet.
 ApiResult<void> check_text_length(const ModelRef& model, std::span<const TextSpan> spans) {
   const std::size_t min_tokens = model.tokenizer->min_tokens(spans);
-  if (min_tokens <= model.engine->max_model_len()) return {};
+  if (min_tokens <= model.max_model_len()) return {};
   std::size_t num_bytes = 0;
   for (const TextSpan& span : spans)
     num_bytes += span.text.size();
@@ -117,7 +117,7 @@ ApiResult<void> check_prompt_length(const ModelRef& model, const PreparedPrompt&
   if (prompt.ids.empty()) {
     return std::unexpected(invalid_field("prompt", "empty_prompt", "The prompt has no tokens."));
   }
-  const std::size_t max_len = model.engine->max_model_len();
+  const std::size_t max_len = model.max_model_len();
   const std::size_t shortest_answer = params.max_tokens == 0u ? 0 : 1;
   if (prompt.ids.size() + shortest_answer <= max_len) return {};
   return std::unexpected(

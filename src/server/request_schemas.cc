@@ -231,6 +231,83 @@ constexpr auto kDetokenizeFields = std::to_array<Field>({
     required(of(bounded(honoured("tokens", kArray, "", "Token ids."), 0, 1'000'000), kTokenIds)),
 });
 
+// Every request to an encoder.
+constexpr auto kEncoderFields = std::to_array<Field>({
+    honoured("model", kString, "", "Name of the model; the served one when absent."),
+    bounded(honoured("truncate_prompt_tokens", kInteger, "",
+                     "Cut longer texts to so many tokens, special ones included; -1: to what the "
+                     "model reads. Absent: they are refused. The answer says what was cut."),
+            -1, kUnbounded),
+    honoured("truncate", kBoolean, "false", "The same as truncate_prompt_tokens -1."),
+    refused("truncation_direction", R"(["right", "Right"])", "Which end of a text is cut."),
+    ignored("user", "End-user label."),
+    ignored("priority", "Requests to encoders share by tokens."),
+});
+
+constexpr auto kEmbeddingFields = std::to_array<Field>({
+    bounded(honoured("dimensions", kInteger, "",
+                     "Shorter vectors, of models that are declared to allow it (Matryoshka)."),
+            1, kUnbounded),
+    honoured("normalize", kBoolean, "",
+             "Vectors of length 1. Absent: as the model's files say. false is refused where the "
+             "model itself ends in it."),
+    honoured("prompt_name", kString, "",
+             "Which of the model's prompts goes in front of each text. Absent: its default one, if "
+             "it has one; empty: none."),
+    refused("input_type", "[]", "Purpose of the texts; see prompt_name."),
+});
+
+constexpr auto kOpenAiEmbeddingFields = std::to_array<Field>({
+    required(
+        of(bounded(honoured("input", kStringOrArray, "", "Text, token ids, or a list of either."),
+                   0, 10'000'000),
+           "{}")),
+    honoured("encoding_format", kString, "\"float\"",
+             "float, or base64: little-endian 32-bit floats."),
+});
+
+constexpr auto kTeiEmbeddingFields = std::to_array<Field>({
+    required(
+        of(bounded(honoured("inputs", kStringOrArray, "", "Text, token ids, or a list of either."),
+                   0, 10'000'000),
+           "{}")),
+});
+
+constexpr auto kRerankFields = std::to_array<Field>({
+    required(bounded(honoured("query", kString, "", "What the documents are compared with."), 1,
+                     kUnbounded)),
+    of(bounded(honoured("documents", kArray, "", "Texts, or objects with a text."), 1,
+               kMaxDocuments),
+       "{}"),
+    bounded(honoured("top_n", kInteger, "", "Only so many of the best."), 1, kUnbounded),
+    honoured("return_documents", kBoolean, "false", "Send the documents' texts back."),
+    of(bounded(honoured("texts", kArray, "",
+                        "In place of documents: the answer then is a list of index and score."),
+               1, kMaxDocuments),
+       R"({"type": "string"})"),
+    honoured("return_text", kBoolean, "false", "With texts: send them back."),
+    honoured("raw_scores", kBoolean, "false", "The model's outputs in place of 0 to 1."),
+    refused("rank_fields", R"([[], ["text"]])", "Which fields of documents are read."),
+    refused("max_chunks_per_doc", "[1]", "Documents in pieces."),
+    refused("max_tokens_per_doc", "[]", "See truncate_prompt_tokens."),
+});
+
+constexpr auto kClassifyFields = std::to_array<Field>({
+    required(
+        of(bounded(honoured("input", kStringOrArray, "", "Text, token ids, or a list of either."),
+                   0, 10'000'000),
+           "{}")),
+    honoured("use_activation", kBoolean, "true", "false: the model's outputs as they are."),
+});
+
+constexpr auto kPredictFields = std::to_array<Field>({
+    required(of(bounded(honoured("inputs", kStringOrArray, "",
+                                 "Text, a pair of texts, or a list of lists of one or two."),
+                        0, 10'000'000),
+                "{}")),
+    honoured("raw_scores", kBoolean, "false", "The model's outputs as they are."),
+});
+
 }  // namespace
 
 const Schema& chat_schema() {
@@ -262,6 +339,33 @@ const Schema& tokenize_schema() {
 
 const Schema& detokenize_schema() {
   static const Schema schema("DetokenizeRequest", {kDetokenizeFields});
+  return schema;
+}
+
+const Schema& embedding_schema() {
+  static const Schema schema("EmbeddingRequest",
+                             {kOpenAiEmbeddingFields, kEmbeddingFields, kEncoderFields});
+  return schema;
+}
+
+const Schema& embed_schema() {
+  static const Schema schema("EmbedRequest",
+                             {kTeiEmbeddingFields, kEmbeddingFields, kEncoderFields});
+  return schema;
+}
+
+const Schema& rerank_schema() {
+  static const Schema schema("RerankRequest", {kRerankFields, kEncoderFields});
+  return schema;
+}
+
+const Schema& classify_schema() {
+  static const Schema schema("ClassifyRequest", {kClassifyFields, kEncoderFields});
+  return schema;
+}
+
+const Schema& predict_schema() {
+  static const Schema schema("PredictRequest", {kPredictFields, kEncoderFields});
   return schema;
 }
 

@@ -16,6 +16,8 @@ inline constexpr std::size_t kMaxLogitBias = 1024;
 inline constexpr std::size_t kMaxStopTokenIds = 128;
 inline constexpr std::size_t kMaxMessages = 10'000;
 inline constexpr std::size_t kMaxContentParts = 1024;
+inline constexpr std::size_t kMaxTexts = 2048;  // Of one request to an encoder.
+inline constexpr std::size_t kMaxDocuments = 2048;
 
 const Schema& chat_schema();
 const Schema& message_schema();
@@ -23,5 +25,10 @@ const Schema& completion_schema();
 const Schema& stream_options_schema();
 const Schema& tokenize_schema();
 const Schema& detokenize_schema();
+const Schema& embedding_schema();  // OpenAI's.
+const Schema& embed_schema();      // text-embeddings-inference's, as predict_schema().
+const Schema& rerank_schema();     // Of both shapes.
+const Schema& classify_schema();   // vLLM's.
+const Schema& predict_schema();
 
 }  // namespace hearth

@@ -1,0 +1,41 @@
+// One request to an encoder while it is being answered.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "engine/embedding_engine.h"
+#include "server/http_message.h"
+#include "server/model_ref.h"
+
+namespace hearth {
+
+struct EncoderTask {
+  ModelLease model;
+  EmbeddingRequest request;
+  // Makes the answer of the rows [inputs, width]; may use the model.
+  std::function<HttpResponse(std::vector<float> rows)> format;
+};
+
+// Lives on the exchange's executor, kept alive by the exchange until that ends. When the client
+// goes the engine's work is cancelled, and with the end of the answer ends the lease of the model.
+class EncoderAnswer : public std::enable_shared_from_this<EncoderAnswer> {
+ public:
+  // On the exchange's executor.
+  static void start(EncoderTask task, const std::shared_ptr<HttpExchange>& exchange);
+
+ private:
+  EncoderAnswer(EncoderTask task, std::shared_ptr<HttpExchange> exchange)
+      : task_(std::move(task)), exchange_(std::move(exchange)) {}
+
+  void submit();
+  void finish();
+  void let_go();
+
+  EncoderTask task_;
+  std::shared_ptr<HttpExchange> exchange_;
+  std::shared_ptr<EmbeddingHandle> handle_;
+};
+
+}  // namespace hearth
