@@ -1,6 +1,9 @@
 #include "cli/model_report.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
+#include <span>
 
 #include "cli/terminal.h"
 #include "engine/engine.h"
@@ -86,7 +89,17 @@ std::string chat_template_text(const ModelReport& report) {
   return report.chat_template ? "yes: " + first_line(*report.chat_template) : "no";
 }
 
+void read_encoder(const ModelFile& file, ModelReport& report) {
+  auto encoder = read_encoder_description(file);
+  if (encoder.has_value()) {
+    report.encoder = *std::move(encoder);
+  } else {
+    report.obstacles.push_back(encoder.error().message());
+  }
+}
+
 void read_config(const ModelFile& file, const ReportOptions& options, ModelReport& report) {
+  if (is_encoder(file)) return read_encoder(file, report);
   auto config = read_model_config(file);
   if (!config.has_value()) {
     report.obstacles.push_back(config.error().message());
@@ -112,6 +125,17 @@ std::string shape_text(const ModelConfig& config) {
                      config.heads.head_dim, config.heads.num_kv_heads, feed_forward_text(config));
 }
 
+std::string encoder_text(const EncoderConfig& encoder) {
+  if (encoder.is_classifier()) {
+    constexpr std::size_t kMostShown = 8;
+    const std::span shown(encoder.labels.data(), std::min(encoder.labels.size(), kMostShown));
+    return fmt::format("scores of {} labels: {}{}", encoder.labels.size(),
+                       single_line(fmt::format("{}", fmt::join(shown, ", "))),
+                       encoder.labels.size() > kMostShown ? ", ..." : "");
+  }
+  return fmt::format("vectors of {}{}", encoder.width, encoder.normalize ? ", length 1" : "");
+}
+
 std::string facts_text(const ModelReport& report) {
   std::vector<std::vector<std::string>> rows = {
       {"format", fmt::format("{}, {}", report.format, human_bytes(report.file_bytes))},
@@ -120,6 +144,10 @@ std::string facts_text(const ModelReport& report) {
   if (report.config.has_value()) {
     rows.push_back({"shape", shape_text(*report.config)});
     rows.push_back({"context", fmt::format("{} tokens", report.config->context_len)});
+  }
+  if (report.encoder.has_value()) {
+    rows.push_back({"gives", encoder_text(*report.encoder)});
+    rows.push_back({"context", fmt::format("{} tokens", report.encoder->max_tokens)});
   }
   if (report.num_parameters > 0) {
     rows.push_back(
@@ -216,6 +244,12 @@ json::Value report_json(const ModelReport& report) {
     object.set("num_kv_heads", std::uint64_t{config->heads.num_kv_heads});
     object.set("head_dim", std::uint64_t{config->heads.head_dim});
     object.set("context_len", std::uint64_t{config->context_len});
+  }
+  if (const auto& encoder = report.encoder) {
+    object.set("width", std::uint64_t{encoder->width});
+    object.set("context_len", std::uint64_t{encoder->max_tokens});
+    object.set("normalize", encoder->normalize);
+    object.set("labels", json::Array(encoder->labels.begin(), encoder->labels.end()));
   }
   object.set("tokenizer", report.tokenizer.empty() ? json::Value() : json::Value(report.tokenizer));
   object.set("vocab_size", report.vocab_size);

@@ -9,6 +9,7 @@
 
 #include "base/json.h"
 #include "formats/model_file.h"
+#include "models/encoder.h"
 #include "models/model_config.h"
 
 namespace hearth {
@@ -41,9 +42,10 @@ struct ModelReport {
   std::vector<TypeUsage> types;  // Most bytes first.
   std::uint64_t num_parameters = 0;
   std::uint64_t tensor_bytes = 0;
-  std::optional<ModelConfig> config;  // Empty when this build cannot run the model.
-  std::optional<MemoryNeed> memory;   // With a config.
-  std::string tokenizer;              // Description; empty when it cannot be used.
+  std::optional<ModelConfig> config;     // Empty when this build cannot run the model.
+  std::optional<EncoderConfig> encoder;  // In place of config, of an encoder.
+  std::optional<MemoryNeed> memory;      // With a config.
+  std::string tokenizer;                 // Description; empty when it cannot be used.
   std::uint64_t vocab_size = 0;
   std::optional<std::string> chat_template;
   std::string chat_template_problem;   // Why it cannot be used; empty: it can, or there is none.

@@ -84,7 +84,7 @@ Result<std::unique_ptr<LoadedModel>> load_model(const std::string& given,
   auto loaded = std::make_unique<LoadedModel>(LoadedModel{std::move(file), nullptr, nullptr});
   HEARTH_ASSIGN_OR_RETURN(loaded->tokenizer, Tokenizer::load(loaded->file));
   HEARTH_ASSIGN_OR_RETURN(loaded->model, Model::load(loaded->file, device));
-  HEARTH_RETURN_IF_ERROR(check_vocabulary(*loaded->tokenizer, loaded->model->config()));
+  HEARTH_RETURN_IF_ERROR(check_vocabulary(*loaded->tokenizer, loaded->model->config().vocab_size));
   return loaded;
 }
 

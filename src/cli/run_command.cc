@@ -251,6 +251,12 @@ class RunCommand final : public Command {
     HEARTH_ASSIGN_OR_RETURN(const ServedModelOptions options, model_flags_.resolve(model_));
     Metrics metrics;
     HEARTH_ASSIGN_OR_RETURN(const auto model, ServedModel::load(options, metrics));
+    if (model->embedder() != nullptr) {
+      return make_status(StatusCode::kInvalidArgument,
+                         "'{}' is an encoder: it reads texts and writes none; serve it with "
+                         "hearth serve",
+                         model_);
+    }
     HEARTH_ASSIGN_OR_RETURN(const auto interrupt, Interrupt::install());
     ChatSession session(*model, *interrupt);
     flags_.set_defaults(model->sampling_defaults());

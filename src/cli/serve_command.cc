@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <csignal>
 #include <future>
 
@@ -16,6 +17,24 @@ namespace {
 // A day: what is longer is a mistake, and sums of such times must not overflow.
 constexpr std::int64_t kLongestDelayMs = 24 * 3600 * 1000;
 
+std::string limits_text(const ServedModel& model, const EngineOptions& engine) {
+  if (const EmbeddingEngine* embedder = model.embedder(); embedder != nullptr) {
+    const std::size_t max_len = embedder->max_model_len();
+    return fmt::format("{} tokens per text, {} tokens per batch", max_len,
+                       std::max(engine.max_num_batched_tokens, max_len));
+  }
+  return fmt::format("{} tokens per sequence, {} sequences, {} tokens per step",
+                     model.engine().max_model_len(), engine.max_num_seqs,
+                     engine.max_num_batched_tokens);
+}
+
+std::string_view model_note(const ServedModel& model) {
+  if (model.embedder() != nullptr) {
+    return model.embedder()->config().is_classifier() ? ", gives scores" : ", gives vectors";
+  }
+  return model.chat_template() != nullptr ? "" : ", no chat template";
+}
+
 // What an operator wants to see once, when the server is ready.
 std::string startup_text(const ServedModel& model, const Metrics& metrics,
                          const ServedModelOptions& options, const std::string& address) {
@@ -23,19 +42,19 @@ std::string startup_text(const ServedModel& model, const Metrics& metrics,
   const auto memory = [&](MemoryKind kind) {
     return human_bytes(static_cast<std::uint64_t>(metrics.memory.bytes[kind].value()));
   };
+  const std::string keys_and_values =
+      fmt::format(", keys and values {} ({})", memory(MemoryKind::kKvCache),
+                  kv_cache_dtype_name(options.engine.kv_cache_dtype));
   return fmt::format("hearth {}\n", build_info().version) +
          format_table(
              {{"  model",
                fmt::format("{}: {}, {} parameters, {}{}", single_line(model.name()),
                            single_line(report.architecture), human_count(report.num_parameters),
-                           report.main_type(), model.chat_template() ? "" : ", no chat template")},
+                           report.main_type(), model_note(model))},
               {"  device", std::string(model.device_description())},
-              {"  limits", fmt::format("{} tokens per sequence, {} sequences, {} tokens per step",
-                                       model.engine().max_model_len(), options.engine.max_num_seqs,
-                                       options.engine.max_num_batched_tokens)},
-              {"  memory", fmt::format("weights {}, keys and values {} ({}), activations {}",
-                                       memory(MemoryKind::kWeights), memory(MemoryKind::kKvCache),
-                                       kv_cache_dtype_name(options.engine.kv_cache_dtype),
+              {"  limits", limits_text(model, options.engine)},
+              {"  memory", fmt::format("weights {}{}, activations {}", memory(MemoryKind::kWeights),
+                                       model.embedder() != nullptr ? "" : keys_and_values,
                                        memory(MemoryKind::kActivations))},
               {"  ready", address}},
              {false, false});

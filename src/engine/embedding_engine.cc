@@ -20,15 +20,15 @@ namespace {
 
 using TimePoint = std::chrono::steady_clock::time_point;
 
-Status check_input(const EmbeddingInput& input, std::size_t idx, const EncoderConfig& config) {
+Status check_input(const EmbeddingInput& input, std::size_t idx, const EncoderConfig& config,
+                   std::size_t max_len) {
   if (input.tokens.empty()) {
     return make_status(StatusCode::kInvalidArgument,
                        "input {} is empty: it needs at least one token", idx);
   }
-  if (input.tokens.size() > config.max_tokens) {
-    return make_status(StatusCode::kOutOfRange,
-                       "input {} has {} tokens, but the model reads at most {}", idx,
-                       input.tokens.size(), config.max_tokens);
+  if (input.tokens.size() > max_len) {
+    return make_status(StatusCode::kOutOfRange, "input {} has {} tokens, but at most {} are read",
+                       idx, input.tokens.size(), max_len);
   }
   for (const std::int32_t token : input.tokens) {
     if (token >= 0 && static_cast<std::size_t>(token) < config.vocab_size) continue;
@@ -48,12 +48,13 @@ Status check_input(const EmbeddingInput& input, std::size_t idx, const EncoderCo
       input.token_types.size(), input.tokens.size(), config.num_token_types);
 }
 
-Status check_request(const EmbeddingRequest& request, const EncoderConfig& config) {
+Status check_request(const EmbeddingRequest& request, const EncoderConfig& config,
+                     std::size_t max_len) {
   if (request.inputs.empty()) {
     return make_status(StatusCode::kInvalidArgument, "the request has no inputs");
   }
   for (std::size_t i = 0; i < request.inputs.size(); ++i)
-    HEARTH_RETURN_IF_ERROR(check_input(request.inputs[i], i, config));
+    HEARTH_RETURN_IF_ERROR(check_input(request.inputs[i], i, config, max_len));
   return {};
 }
 
@@ -295,20 +296,25 @@ Result<std::unique_ptr<EmbeddingEngine>> EmbeddingEngine::start(
     std::unique_ptr<Encoder> encoder, const EmbeddingEngineOptions& options, Metrics& metrics,
     const Clock& clock) {
   const EncoderLimits& limits = encoder->limits();
-  const EncoderConfig& config = encoder->config();
-  if (limits.max_batch_tokens < config.max_tokens || limits.max_batch_sequences == 0) {
+  const std::size_t most = encoder->config().max_tokens;
+  EmbeddingEngineOptions resolved = options;
+  if (resolved.max_model_len == 0) resolved.max_model_len = most;
+  if (resolved.max_model_len > most) {
+    return error(StatusCode::kOutOfRange, "max_model_len is {}, but the model reads at most {}",
+                 resolved.max_model_len, most);
+  }
+  if (limits.max_batch_tokens < resolved.max_model_len || limits.max_batch_sequences == 0) {
     return error(StatusCode::kInvalidArgument,
-                 "a batch takes {} tokens of {} texts, but the model reads up to {} tokens of a "
-                 "text",
-                 limits.max_batch_tokens, limits.max_batch_sequences, config.max_tokens);
+                 "a batch takes {} tokens of {} texts, but a text may have {} tokens",
+                 limits.max_batch_tokens, limits.max_batch_sequences, resolved.max_model_len);
   }
   return std::unique_ptr<EmbeddingEngine>(
-      new EmbeddingEngine(std::make_unique<Impl>(std::move(encoder), options, metrics, clock)));
+      new EmbeddingEngine(std::make_unique<Impl>(std::move(encoder), resolved, metrics, clock)));
 }
 
 Result<std::shared_ptr<EmbeddingHandle>> EmbeddingEngine::submit(EmbeddingRequest request,
                                                                  Notify notify) {
-  if (Status status = check_request(request, config()); !status.ok()) {
+  if (Status status = check_request(request, config(), max_model_len()); !status.ok()) {
     const bool too_long = status.code() == StatusCode::kOutOfRange;
     return impl_->reject(too_long ? RejectionReason::kTooLong : RejectionReason::kInvalid,
                          std::move(status));
@@ -337,8 +343,8 @@ const EncoderConfig& EmbeddingEngine::config() const {
   return impl_->encoder->config();
 }
 
-std::size_t EmbeddingEngine::num_parameters() const {
-  return impl_->encoder->num_parameters();
+std::size_t EmbeddingEngine::max_model_len() const {
+  return impl_->options.max_model_len;
 }
 
 void EmbeddingEngine::stop() {

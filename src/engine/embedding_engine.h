@@ -15,6 +15,7 @@
 namespace hearth {
 
 struct EmbeddingEngineOptions {
+  std::size_t max_model_len = 0;          // Tokens of one sequence; 0: what the model reads.
   std::size_t max_queued_requests = 256;  // Of which nothing was computed yet; more are refused.
   // Not computed yet, of all requests; beyond it they are refused. One request alone is always
   // taken.
@@ -34,9 +35,9 @@ class EmbeddingEngine {
  public:
   using Notify = EmbeddingJob::Notify;
 
-  // Takes the encoder, whose limits are the batch's: max_batch_tokens is at least its longest
-  // sequence. `metrics` and `clock` outlive the engine. kInvalidArgument when limits contradict the
-  // model.
+  // Takes the encoder, whose limits are the batch's: max_batch_tokens is at least the longest
+  // sequence. `metrics` and `clock` outlive the engine. kOutOfRange when the model does not read so
+  // many tokens; kInvalidArgument when its limits contradict the options.
   static Result<std::unique_ptr<EmbeddingEngine>> start(std::unique_ptr<Encoder> encoder,
                                                         const EmbeddingEngineOptions& options,
                                                         Metrics& metrics,
@@ -52,7 +53,7 @@ class EmbeddingEngine {
 
   EmbeddingEngineStatus status() const;
   const EncoderConfig& config() const;
-  std::size_t num_parameters() const;
+  std::size_t max_model_len() const;
 
   // Refuses requests from now on and fails those that are left with kUnavailable; returns when each
   // has its result. Repeating it has no effect. Not from within Notify.

@@ -260,6 +260,19 @@ TEST_F(EmbeddingEngineTest, LimitsBelowTheModelsAreRefused) {
   EXPECT_EQ(started.error().code(), StatusCode::kInvalidArgument);
 }
 
+TEST_F(EmbeddingEngineTest, ASmallerLimitThanTheModelsHolds) {
+  options.max_model_len = 10;
+  encoder.limits.max_batch_tokens = 10;
+  EXPECT_EQ(engine().max_model_len(), 10u);
+  EXPECT_EQ(refusal(texts_of({11})), StatusCode::kOutOfRange);
+  EXPECT_TRUE(submit(texts_of({10}))->wait().status.ok());
+  options.max_model_len = 33;
+  const auto larger =
+      EmbeddingEngine::start(std::make_unique<FakeEncoder>(encoder), options, metrics, clock);
+  ASSERT_FALSE(larger.has_value());
+  EXPECT_EQ(larger.error().code(), StatusCode::kOutOfRange);
+}
+
 // Whatever clients do, each gets its own rows and one result; run under TSan, too.
 TEST_F(EmbeddingEngineTest, ManyClientsAskCancelAndLeaveAtOnce) {
   options.max_queued_requests = 6;

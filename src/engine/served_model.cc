@@ -15,6 +15,7 @@
 #include "engine/sampling_defaults.h"
 #include "kernels/kernels.h"
 #include "kernels/packed_cache.h"
+#include "models/encoder.h"
 #include "models/hf_directory.h"
 #include "models/model.h"
 #include "tensor/dtype.h"
@@ -88,11 +89,11 @@ std::string default_model_name(const std::filesystem::path& path) {
   return (is_directory ? path.filename() : path.stem()).string();
 }
 
-Status check_vocabulary(const Tokenizer& tokenizer, const ModelConfig& config) {
-  if (tokenizer.vocab_size() <= config.vocab_size) return {};
+Status check_vocabulary(const Tokenizer& tokenizer, std::size_t vocab_size) {
+  if (tokenizer.vocab_size() <= vocab_size) return {};
   return make_status(StatusCode::kDataLoss,
                      "the tokenizer has {} tokens, but the model's vocabulary only {}",
-                     tokenizer.vocab_size(), config.vocab_size);
+                     tokenizer.vocab_size(), vocab_size);
 }
 
 // In the order of construction: whatever borrows stands below what it borrows from.
@@ -108,12 +109,15 @@ struct ServedModel::Impl {
   std::optional<PackedCache> packed_cache;
   std::unique_ptr<Device> device;
   std::unique_ptr<Engine> engine;
+  std::unique_ptr<EmbeddingEngine> embedder;
 
   explicit Impl(ModelFile model_file) : file(std::move(model_file)) {}
 
   Status load_template(const std::filesystem::path& override_path);
   Result<std::unique_ptr<Model>> load_parts(const std::filesystem::path& template_override);
   Status start_engine(std::unique_ptr<Model> model, EngineOptions options, Metrics& metrics);
+  Status load_generator(const ServedModelOptions& options, Metrics& metrics);
+  Status load_embedder(const EngineOptions& options, Metrics& metrics);
   Status load_sampling_defaults();
   Status make_device(const ServedModelOptions& options);
 };
@@ -175,10 +179,45 @@ Result<std::unique_ptr<Model>> ServedModel::Impl::load_parts(
 Status ServedModel::Impl::start_engine(std::unique_ptr<Model> model, EngineOptions options,
                                        Metrics& metrics) {
   options.host_threads = &device->host_threads();
-  HEARTH_RETURN_IF_ERROR(check_vocabulary(*tokenizer, model->config()));
+  HEARTH_RETURN_IF_ERROR(check_vocabulary(*tokenizer, model->config().vocab_size));
   HEARTH_ASSIGN_OR_RETURN(const std::vector<TokenId> ids,
                           end_ids(*tokenizer, file, model->config().vocab_size));
   HEARTH_ASSIGN_OR_RETURN(engine, Engine::start(std::move(model), ids, options, metrics));
+  return {};
+}
+
+Status ServedModel::Impl::load_generator(const ServedModelOptions& options, Metrics& metrics) {
+  if (options.sampling_defaults) HEARTH_RETURN_IF_ERROR(load_sampling_defaults());
+  HEARTH_ASSIGN_OR_RETURN(auto model, load_parts(options.chat_template_file));
+  return start_engine(std::move(model), options.engine, metrics);
+}
+
+Status ServedModel::Impl::load_embedder(const EngineOptions& options, Metrics& metrics) {
+  chat_template_status = Status(StatusCode::kNotFound, "an encoder does not chat");
+  HEARTH_ASSIGN_OR_RETURN(const EncoderConfig description, read_encoder_description(file));
+  const std::size_t max_len =
+      options.max_model_len == 0 ? description.max_tokens : options.max_model_len;
+  // A text goes through in one piece; with its special tokens it hardly has fewer than four.
+  const std::size_t max_tokens = std::max(options.max_num_batched_tokens, max_len);
+  const EncoderLimits limits{.max_batch_tokens = max_tokens,
+                             .max_batch_sequences = std::max<std::size_t>(max_tokens / 4, 1)};
+  auto text = std::async(std::launch::async, [this]() -> Status {
+    HEARTH_ASSIGN_OR_RETURN(tokenizer, Tokenizer::load(file));
+    return {};
+  });
+  auto encoder = load_encoder(file, *device, limits);
+  HEARTH_RETURN_IF_ERROR(text.get());
+  if (!encoder) return encoder.error();
+  HEARTH_RETURN_IF_ERROR(check_vocabulary(*tokenizer, description.vocab_size));
+  const auto& bytes = metrics.memory.bytes;
+  bytes[MemoryKind::kWeights].set(static_cast<double>((*encoder)->weight_bytes()));
+  bytes[MemoryKind::kActivations].set(static_cast<double>((*encoder)->activation_bytes()));
+  EmbeddingEngineOptions engine_options;
+  engine_options.max_model_len = options.max_model_len;
+  engine_options.max_queued_requests = options.max_queued_requests;
+  engine_options.unhealthy_after = options.unhealthy_after;
+  HEARTH_ASSIGN_OR_RETURN(embedder,
+                          EmbeddingEngine::start(*std::move(encoder), engine_options, metrics));
   return {};
 }
 
@@ -191,10 +230,9 @@ Result<std::unique_ptr<ServedModel>> ServedModel::load(const ServedModelOptions&
       std::chrono::duration_cast<std::chrono::seconds>(system_clock().wall_now().time_since_epoch())
           .count();
   impl->digest = digest_of(impl->file);
-  if (options.sampling_defaults) HEARTH_RETURN_IF_ERROR(impl->load_sampling_defaults());
   HEARTH_RETURN_IF_ERROR(impl->make_device(options));
-  HEARTH_ASSIGN_OR_RETURN(auto model, impl->load_parts(options.chat_template_file));
-  HEARTH_RETURN_IF_ERROR(impl->start_engine(std::move(model), options.engine, metrics));
+  HEARTH_RETURN_IF_ERROR(is_encoder(impl->file) ? impl->load_embedder(options.engine, metrics)
+                                                : impl->load_generator(options, metrics));
   if (impl->packed_cache) impl->packed_cache->keep();
 
   const BuildInfo& build = build_info();
@@ -202,8 +240,12 @@ Result<std::unique_ptr<ServedModel>> ServedModel::load(const ServedModelOptions&
       options.kernels == "auto" ? best_kernel_set() : std::string_view(options.kernels);
   metrics.info.build.with({build.version, build.compiler, kernels}).set(1);
   metrics.info.model
-      .with({impl->name, impl->engine->model_config().architecture, main_dtype(impl->file),
-             fmt::format("{}", impl->engine->max_model_len())})
+      .with({impl->name,
+             impl->embedder ? impl->embedder->config().architecture
+                            : impl->engine->model_config().architecture,
+             main_dtype(impl->file),
+             fmt::format("{}", impl->embedder ? impl->embedder->max_model_len()
+                                              : impl->engine->max_model_len())})
       .set(1);
   return std::unique_ptr<ServedModel>(new ServedModel(std::move(impl)));
 }
@@ -243,7 +285,11 @@ std::string_view ServedModel::device_description() const {
   return impl_->device->description();
 }
 Engine& ServedModel::engine() const {
+  HEARTH_CHECK(impl_->engine != nullptr);
   return *impl_->engine;
+}
+EmbeddingEngine* ServedModel::embedder() const {
+  return impl_->embedder.get();
 }
 
 }  // namespace hearth

@@ -1,13 +1,15 @@
-// Everything one model needs to answer: its file, tokenizer, chat template, device and engine,
-// loaded in one call and torn down in the right order.
+// Everything one model needs to answer: its file, tokenizer, chat template, device and engine (one
+// that generates, or one of embeddings), loaded in one call and torn down in the right order.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
 
 #include "base/status.h"
+#include "engine/embedding_engine.h"
 #include "engine/engine.h"
 #include "formats/model_file.h"
 #include "kernels/device.h"
@@ -18,8 +20,8 @@
 
 namespace hearth {
 
-// kDataLoss when the tokenizer has tokens that the model has no row for.
-Status check_vocabulary(const Tokenizer& tokenizer, const ModelConfig& config);
+// kDataLoss when the tokenizer has tokens that the model, with `vocab_size` rows, has none for.
+Status check_vocabulary(const Tokenizer& tokenizer, std::size_t vocab_size);
 
 // What a model is called when nobody says otherwise: the file's name without its extension, or the
 // directory's.
@@ -36,6 +38,7 @@ struct ServedModelOptions {
   std::filesystem::path packed_weights_dir;
   std::size_t min_packed_bytes = 0;
   bool sampling_defaults = true;  // Take those that the model's files recommend.
+  // An encoder takes max_model_len, max_num_batched_tokens and max_queued_requests from here.
   EngineOptions engine;
 };
 
@@ -64,7 +67,10 @@ class ServedModel {
   // What a request gets that sets nothing else.
   const SamplingParams& sampling_defaults() const;
   std::string_view device_description() const;
+  // Of a model that generates text; there is one unless there is an embedder.
   Engine& engine() const;
+  // Of an encoder; else nullptr.
+  EmbeddingEngine* embedder() const;
 
  private:
   struct Impl;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <fstream>
 #include <random>
 
@@ -220,6 +221,39 @@ TEST_F(ServedModelTest, ADirectoryWithoutATokenizerSaysSo) {
   ASSERT_FALSE(model.has_value());
   EXPECT_NE(model.error().message().find("neither a file tokenizer.json"), std::string::npos)
       << model.error().to_string();
+}
+
+// The vectors of these files are checked against transformers in src/models.
+TEST_F(ServedModelTest, AnEncoderHasAnEngineOfItsOwn) {
+  const char* source = std::getenv("HEARTH_SOURCE_DIR");
+  ServedModelOptions encoder = options();
+  encoder.path = std::filesystem::path(source == nullptr ? "." : source) / "tests" / "golden" /
+                 "encoders" / "bert-mean";
+  encoder.engine.max_num_batched_tokens = 8;  // Below the longest text, which then is the budget.
+  const auto model = load(encoder);
+  ASSERT_NE(model->embedder(), nullptr);
+  EXPECT_EQ(model->name(), "bert-mean");
+  EXPECT_EQ(model->chat_template(), nullptr);
+  const EmbeddingEngine& engine = *model->embedder();
+  EXPECT_EQ(engine.config().width, 32u);
+  EXPECT_GT(metrics_.memory.bytes[MemoryKind::kWeights].value(), 0);
+  EXPECT_EQ(
+      metrics_.info.model.with({"bert-mean", "bert", "F32", std::to_string(engine.max_model_len())})
+          .value(),
+      1.0);
+
+  EmbeddingRequest request;
+  request.inputs.push_back({.tokens = {2, 5, 3}, .token_types = {}});
+  request.inputs.push_back(
+      {.tokens = std::vector<std::int32_t>(engine.max_model_len(), 5), .token_types = {}});
+  const EmbeddingResult result = (*model->embedder()->submit(request, {}))->wait();
+  EXPECT_TRUE(result.status.ok()) << result.status.to_string();
+  EXPECT_EQ(result.rows.size(), 64u);
+
+  encoder.engine.max_model_len = engine.max_model_len() + 1;
+  const auto longer = ServedModel::load(encoder, metrics_);
+  ASSERT_FALSE(longer.has_value());
+  EXPECT_EQ(longer.error().code(), StatusCode::kOutOfRange);
 }
 
 }  // namespace

@@ -35,7 +35,7 @@ json::Value count(std::size_t value) {
 
 json::Value encoder_meta_json(const ModelRef& model) {
   const EncoderConfig& config = model.embedder->config();
-  json::Object out{{"n_ctx", count(config.max_tokens)},
+  json::Object out{{"n_ctx", count(model.max_model_len())},
                    {"n_ctx_train", count(config.max_tokens)},
                    {"n_vocab", count(model.tokenizer->vocab_size())}};
   if (!config.is_classifier()) {

@@ -14,8 +14,8 @@ ModelRef ModelRef::of(const ServedModel& model) {
           .tokenizer = &model.tokenizer(),
           .chat_template = model.chat_template(),
           .chat_template_problem = model.chat_template_status().message(),
-          .engine = &model.engine(),
-          .embedder = nullptr,
+          .engine = model.embedder() == nullptr ? &model.engine() : nullptr,
+          .embedder = model.embedder(),
           .sampling_defaults = model.sampling_defaults(),
           .digest = model.digest()};
 }
@@ -29,7 +29,7 @@ std::string ModelRef::fingerprint() const {
 }
 
 std::size_t ModelRef::max_model_len() const {
-  return embedder != nullptr ? embedder->config().max_tokens : engine->max_model_len();
+  return embedder != nullptr ? embedder->max_model_len() : engine->max_model_len();
 }
 
 std::string_view ModelRef::architecture() const {
