@@ -1,5 +1,7 @@
 #include "cli/model_flags.h"
 
+#include "base/log.h"
+#include "base/memory_nodes.h"
 #include "cli/model_path.h"
 
 namespace hearth {
@@ -69,6 +71,11 @@ void ModelFlags::declare(OptionSet& options) {
               {.min = 1, .max = 64});
   options.section("Machine");
   add_cpu_options(options, options_.num_threads, options_.kernels);
+  options.add(interleave_memory_,
+              {.name = "numa-interleave",
+               .help = "On machines with several NUMA nodes, spread weights, keys and values over "
+                       "the memory of all nodes instead of where they are first touched.",
+               .advanced = true});
   options.add(keep_packed_weights_,
               {.name = "keep-packed-weights",
                .help = "Keep the weights on disk in the form that the kernels read, so that the "
@@ -126,6 +133,14 @@ void ModelFlags::choose_packed_weights_dir(ServedModelOptions& options) const {
     options.packed_weights_dir = registry->root() / hub::kPackedDirectory;
     options.min_packed_bytes = kMinPackedBytes;
   }
+}
+
+Status ModelFlags::set_up_process() const {
+  if (!interleave_memory_) return {};
+  const auto num_nodes = interleave_memory();
+  if (!num_nodes.has_value()) return num_nodes.error().with_context("--numa-interleave");
+  log::info("memory is spread over {} NUMA node{}", *num_nodes, *num_nodes == 1 ? "" : "s");
+  return {};
 }
 
 Result<ServedModelOptions> ModelFlags::resolve(const std::string& model) const {

@@ -26,6 +26,8 @@ class ModelFlags {
   // `model` is a file, a directory with one model, or a name in the registry, under which it is
   // then served.
   Result<ServedModelOptions> resolve(const std::string& model) const;
+  // Before any thread starts: what the flags ask of the whole process.
+  Status set_up_process() const;
 
  private:
   void choose_packed_weights_dir(ServedModelOptions& options) const;
@@ -34,6 +36,7 @@ class ModelFlags {
   ServedModelOptions options_;
   ByteSize kv_cache_bytes_;
   bool keep_packed_weights_ = true;
+  bool interleave_memory_ = false;
 };
 
 }  // namespace hearth

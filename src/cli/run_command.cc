@@ -248,6 +248,7 @@ class RunCommand final : public Command {
       HEARTH_ASSIGN_OR_RETURN(prompt_, read_stdin(kMaxInputBytes));
       if (prompt_.empty()) return Status(StatusCode::kInvalidArgument, "the prompt is empty");
     }
+    HEARTH_RETURN_IF_ERROR(model_flags_.set_up_process());
     HEARTH_ASSIGN_OR_RETURN(const ServedModelOptions options, model_flags_.resolve(model_));
     Metrics metrics;
     HEARTH_ASSIGN_OR_RETURN(const auto model, ServedModel::load(options, metrics));

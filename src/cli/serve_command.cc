@@ -101,6 +101,7 @@ class ServeCommand final : public Command {
     std::signal(SIGPIPE, SIG_IGN);  // A log reader that goes away must not end the server.
     HEARTH_ASSIGN_OR_RETURN(const log::Level level, log::parse_level(log_level_));
     log::set_level(level);
+    HEARTH_RETURN_IF_ERROR(model_flags_.set_up_process());
     HEARTH_ASSIGN_OR_RETURN(ServedModelOptions options, model_flags_.resolve(model_));
     if (!served_name_.empty()) options.served_name = served_name_;
     server_.http.max_body_bytes = max_body_.bytes;
