@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/status.h"
+#include "tensor/block_fit.h"
 #include "tensor/float16.h"
 #include "tensor/quant_blocks.h"
 
@@ -102,46 +103,6 @@ void encode(Values x, BlockQ8_0& block) {
   }
 }
 
-// How the groups of a block with minima (Q2_K, Q4_K, Q5_K) are stored.
-struct AffineFormat {
-  int max_q;      // Largest stored value.
-  int max_scale;  // Largest stored scale and minimum.
-};
-
-// The scales of such a block: group g's values are d * scale[g] * q - min * minimum[g].
-struct AffineScales {
-  std::uint16_t d = 0;    // float16
-  std::uint16_t min = 0;  // float16
-  ScaleMin groups[16] = {};
-};
-
-// Spans each group from its least value, or 0 if that is above 0 (a minimum can only lower the
-// group), to its largest.
-template <std::size_t kNumGroups>
-AffineScales choose_affine_scales(Values x, const AffineFormat& format) {
-  const std::size_t group_len = x.size() / kNumGroups;
-  float steps[kNumGroups];
-  float minima[kNumGroups];
-  for (std::size_t g = 0; g < kNumGroups; ++g) {
-    const auto [low, high] = std::ranges::minmax(x.subspan(g * group_len, group_len));
-    minima[g] = -std::min(low, 0.0f);
-    steps[g] = std::max(high + minima[g], 0.0f) / static_cast<float>(format.max_q);
-  }
-  const auto max_scale = static_cast<float>(format.max_scale);
-  AffineScales scales;
-  scales.d = f32_to_f16(*std::ranges::max_element(steps) / max_scale);
-  scales.min = f32_to_f16(*std::ranges::max_element(minima) / max_scale);
-  const float inverse_d = inverse_or_zero(f16_to_f32(scales.d));
-  const float inverse_min = inverse_or_zero(f16_to_f32(scales.min));
-  for (std::size_t g = 0; g < kNumGroups; ++g) {
-    const auto store = [&](float value) {
-      return static_cast<std::uint8_t>(round_to(value, 0, format.max_scale));
-    };
-    scales.groups[g] = {store(steps[g] * inverse_d), store(minima[g] * inverse_min)};
-  }
-  return scales;
-}
-
 // The stored value nearest to `x`, given the rounded scales of its group.
 int affine_q(float x, const AffineScales& scales, std::size_t group, int max_q) {
   const float step = f16_to_f32(scales.d) * static_cast<float>(scales.groups[group].scale);
@@ -154,17 +115,17 @@ void set_bit_pair(std::uint8_t* qs, std::size_t i, int q) {
   merge_bits(qs[i / 128 * 32 + i % 32], q << (i % 128 / 32 * 2));
 }
 
-void encode(Values x, BlockQ2_K& block) {
-  constexpr AffineFormat kFormat = {.max_q = 3, .max_scale = 15};
-  const AffineScales scales = choose_affine_scales<16>(x, kFormat);
+void fit(const WeightedValues& values, BlockQ2_K& block) {
+  constexpr AffineFormat kFormat = {.num_groups = 16, .max_q = 3, .max_scale = 15};
+  const AffineScales scales = fit_affine_scales(values, kFormat);
   block.d = scales.d;
   block.min = scales.min;
   for (std::size_t g = 0; g < 16; ++g) {
     block.scales[g] =
         static_cast<std::uint8_t>(scales.groups[g].scale | (scales.groups[g].min << 4));
   }
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    set_bit_pair(block.qs, i, affine_q(x[i], scales, i / 16, kFormat.max_q));
+  for (std::size_t i = 0; i < values.len; ++i) {
+    set_bit_pair(block.qs, i, affine_q(values.x[i], scales, i / 16, kFormat.max_q));
   }
 }
 
@@ -173,81 +134,63 @@ void set_k_nibble(std::uint8_t* qs, std::size_t i, int q) {
   merge_bits(qs[i / 64 * 32 + i % 32], q << (i % 64 / 32 * 4));
 }
 
-void encode(Values x, BlockQ4_K& block) {
-  constexpr AffineFormat kFormat = {.max_q = 15, .max_scale = 63};
-  const AffineScales scales = choose_affine_scales<8>(x, kFormat);
+void fit(const WeightedValues& values, BlockQ4_K& block) {
+  constexpr AffineFormat kFormat = {.num_groups = 8, .max_q = 15, .max_scale = 63};
+  const AffineScales scales = fit_affine_scales(values, kFormat);
   block.d = scales.d;
   block.min = scales.min;
   for (std::size_t g = 0; g < 8; ++g) {
     pack_k_scale_min(block.scales, g, scales.groups[g]);
   }
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    set_k_nibble(block.qs, i, affine_q(x[i], scales, i / 32, kFormat.max_q));
+  for (std::size_t i = 0; i < values.len; ++i) {
+    set_k_nibble(block.qs, i, affine_q(values.x[i], scales, i / 32, kFormat.max_q));
   }
 }
 
-void encode(Values x, BlockQ5_K& block) {
-  constexpr AffineFormat kFormat = {.max_q = 31, .max_scale = 63};
-  const AffineScales scales = choose_affine_scales<8>(x, kFormat);
+void fit(const WeightedValues& values, BlockQ5_K& block) {
+  constexpr AffineFormat kFormat = {.num_groups = 8, .max_q = 31, .max_scale = 63};
+  const AffineScales scales = fit_affine_scales(values, kFormat);
   block.d = scales.d;
   block.min = scales.min;
   for (std::size_t g = 0; g < 8; ++g) {
     pack_k_scale_min(block.scales, g, scales.groups[g]);
   }
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    const int q = affine_q(x[i], scales, i / 32, kFormat.max_q);
+  for (std::size_t i = 0; i < values.len; ++i) {
+    const int q = affine_q(values.x[i], scales, i / 32, kFormat.max_q);
     set_k_nibble(block.qs, i, q & 15);
     merge_bits(block.qh[i % 32], (q >> 4) << (i / 32));
   }
 }
 
-// The scales of a block without minima: group g's values are d * scale[g] * level.
-struct SignedScales {
-  std::uint16_t d = 0;  // float16
-  int groups[16] = {};
-
-  float step(std::size_t group) const { return f16_to_f32(d) * static_cast<float>(groups[group]); }
-};
-
-// Maps each group's extreme to `end_level`, the level farthest from zero, so that it is stored
-// without clipping; scales are in [-max_scale, max_scale].
-template <std::size_t kNumGroups>
-SignedScales choose_signed_scales(Values x, float end_level, int max_scale) {
-  const std::size_t group_len = x.size() / kNumGroups;
-  float steps[kNumGroups];
-  for (std::size_t g = 0; g < kNumGroups; ++g) {
-    steps[g] = extreme(x.subspan(g * group_len, group_len)) / end_level;
-  }
-  SignedScales scales;
-  scales.d = f32_to_f16(max_magnitude(steps) / static_cast<float>(max_scale));
-  const float inverse_d = inverse_or_zero(f16_to_f32(scales.d));
-  for (std::size_t g = 0; g < kNumGroups; ++g) {
-    scales.groups[g] = round_to(steps[g] * inverse_d, -max_scale, max_scale);
-  }
-  return scales;
+float step_of(const SignedScales& scales, std::size_t group) {
+  return f16_to_f32(scales.d) * static_cast<float>(scales.groups[group]);
 }
 
-void encode(Values x, BlockQ3_K& block) {
-  const SignedScales scales = choose_signed_scales<16>(x, -4.0f, 31);
+void fit(const WeightedValues& values, BlockQ3_K& block) {
+  constexpr SignedFormat kFormat = {
+      .num_groups = 16, .levels = {.low = -4, .high = 3}, .min_scale = -32, .max_scale = 31};
+  const SignedScales scales = fit_signed_scales(values, kFormat);
   block.d = scales.d;
   for (std::size_t g = 0; g < 16; ++g) {
     pack_q3_k_scale(block.scales, g, scales.groups[g]);
   }
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    const int q = round_to(x[i] * inverse_or_zero(scales.step(i / 16)), -4, 3) + 4;
+  for (std::size_t i = 0; i < values.len; ++i) {
+    const int q = round_to(values.x[i] * inverse_or_zero(step_of(scales, i / 16)), -4, 3) + 4;
     set_bit_pair(block.qs, i, q & 3);
     merge_bits(block.hmask[i % 32], (q >> 2) << (i / 32));
   }
 }
 
-void encode(Values x, BlockQ6_K& block) {
-  const SignedScales scales = choose_signed_scales<16>(x, -32.0f, 127);
+void fit(const WeightedValues& values, BlockQ6_K& block) {
+  constexpr SignedFormat kFormat = {
+      .num_groups = 16, .levels = {.low = -32, .high = 31}, .min_scale = -128, .max_scale = 127};
+  const SignedScales scales = fit_signed_scales(values, kFormat);
   block.d = scales.d;
   for (std::size_t g = 0; g < 16; ++g) {
     block.scales[g] = static_cast<std::int8_t>(scales.groups[g]);
   }
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    const int q = round_to(x[i] * inverse_or_zero(scales.step(i / 16)), -32, 31) + 32;
+  for (std::size_t i = 0; i < values.len; ++i) {
+    const int q = round_to(values.x[i] * inverse_or_zero(step_of(scales, i / 16)), -32, 31) + 32;
     const std::size_t half = i / 128;
     const std::size_t k = i % 128 / 32;
     const std::size_t l = i % 32;
@@ -262,26 +205,71 @@ int nearest_iq4_level(float x) {
   return static_cast<int>(level - kIQ4Levels);
 }
 
-void encode(Values x, BlockIQ4_NL& block) {
-  block.d = f32_to_f16(extreme(x) / kIQ4Levels[0]);
+constexpr SignedLevels kIQ4 = {
+    .low = kIQ4Levels[0], .high = kIQ4Levels[std::size(kIQ4Levels) - 1], .iq4 = true};
+
+void fit(const WeightedValues& values, BlockIQ4_NL& block) {
+  block.d = f32_to_f16(fit_signed(values, kIQ4));
   const float inverse = inverse_or_zero(f16_to_f32(block.d));
-  for (std::size_t i = 0; i < x.size(); ++i) {
-    set_nibble(block.qs, i, nearest_iq4_level(x[i] * inverse));
+  for (std::size_t i = 0; i < values.len; ++i) {
+    set_nibble(block.qs, i, nearest_iq4_level(values.x[i] * inverse));
   }
 }
 
-void encode(Values x, BlockIQ4_XS& block) {
-  const SignedScales scales = choose_signed_scales<8>(x, kIQ4Levels[0], 31);
+void fit(const WeightedValues& values, BlockIQ4_XS& block) {
+  constexpr SignedFormat kFormat = {
+      .num_groups = 8, .levels = kIQ4, .min_scale = -32, .max_scale = 31};
+  const SignedScales scales = fit_signed_scales(values, kFormat);
   block.d = scales.d;
   for (std::size_t g = 0; g < 8; ++g) {
     const int stored = scales.groups[g] + 32;
     merge_bits(block.scales_l[g / 2], (stored & 15) << (g % 2 * 4));
     block.scales_h = static_cast<std::uint16_t>(block.scales_h | ((stored >> 4) << (2 * g)));
-    const float inverse = inverse_or_zero(scales.step(g));
+    const float inverse = inverse_or_zero(step_of(scales, g));
     for (std::size_t i = 0; i < 32; ++i) {
-      set_nibble(block.qs + g * 16, i, nearest_iq4_level(x[g * 32 + i] * inverse));
+      set_nibble(block.qs + g * 16, i, nearest_iq4_level(values.x[g * 32 + i] * inverse));
     }
   }
+}
+
+// The scale of a block of 32 values, rounded as it is stored, and the nearest level to each value.
+template <typename Emit>
+void fit_levels(const WeightedValues& values, const SignedLevels& levels, std::uint16_t& d,
+                Emit emit) {
+  d = f32_to_f16(fit_signed(values, levels));
+  const float inverse = inverse_or_zero(f16_to_f32(d));
+  for (std::size_t i = 0; i < values.len; ++i)
+    emit(i, round_to(values.x[i] * inverse, levels.low, levels.high) - levels.low);
+}
+
+void fit(const WeightedValues& values, BlockQ4_0& block) {
+  fit_levels(values, {.low = -8, .high = 7}, block.d,
+             [&](std::size_t i, int q) { set_nibble(block.qs, i, q); });
+}
+
+void fit(const WeightedValues& values, BlockQ5_0& block) {
+  fit_levels(values, {.low = -16, .high = 15}, block.d,
+             [&](std::size_t i, int q) { set_five_bits(block.qs, block.qh, i, q); });
+}
+
+template <typename Block, typename Emit>
+void fit_steps(const WeightedValues& values, int max_q, Block& block, Emit emit) {
+  const AffineFit found = fit_affine(values, max_q);
+  block.d = f32_to_f16(found.scale);
+  block.m = f32_to_f16(found.offset);
+  const float inverse = inverse_or_zero(f16_to_f32(block.d));
+  const float offset = f16_to_f32(block.m);
+  for (std::size_t i = 0; i < values.len; ++i)
+    emit(i, round_to((values.x[i] - offset) * inverse, 0, max_q));
+}
+
+void fit(const WeightedValues& values, BlockQ4_1& block) {
+  fit_steps(values, 15, block, [&](std::size_t i, int q) { set_nibble(block.qs, i, q); });
+}
+
+void fit(const WeightedValues& values, BlockQ5_1& block) {
+  fit_steps(values, 31, block,
+            [&](std::size_t i, int q) { set_five_bits(block.qs, block.qh, i, q); });
 }
 
 template <typename Block>
@@ -289,6 +277,23 @@ void encode_row(Values values, std::span<std::byte> data) {
   for (std::size_t i = 0; i < values.size() / Block::kLen; ++i) {
     Block block = {};  // The encoders merge bits into zeros.
     encode(values.subspan(i * Block::kLen, Block::kLen), block);
+    std::memcpy(data.data() + i * sizeof(Block), &block, sizeof(Block));
+  }
+}
+
+// Equal weights where no importance is given, or none of a block's values has any.
+template <typename Block>
+void fit_row(Values values, Values importance, std::span<std::byte> data) {
+  float equal[Block::kLen];
+  std::ranges::fill(equal, 1.0f);
+  for (std::size_t i = 0; i < values.size() / Block::kLen; ++i) {
+    const float* weights = equal;
+    if (!importance.empty()) {
+      const Values given = importance.subspan(i * Block::kLen, Block::kLen);
+      if (std::ranges::any_of(given, [](float w) { return w > 0.0f; })) weights = given.data();
+    }
+    Block block = {};
+    fit({values.data() + i * Block::kLen, weights, Block::kLen}, block);
     std::memcpy(data.data() + i * sizeof(Block), &block, sizeof(Block));
   }
 }
@@ -329,20 +334,44 @@ void quantize_row(DType dtype, std::span<const float> values, std::span<std::byt
       return encode_row<BlockQ5_1>(values, data);
     case DType::kQ8_0:
       return encode_row<BlockQ8_0>(values, data);
+    default:
+      return quantize_weight_row(dtype, values, {}, data);
+  }
+}
+
+void quantize_weight_row(DType dtype, std::span<const float> values,
+                         std::span<const float> importance, std::span<std::byte> data) {
+  HEARTH_CHECK(data.size() == row_bytes(dtype, values.size()));
+  HEARTH_CHECK(importance.empty() || importance.size() == values.size());
+  switch (dtype) {
+    case DType::kQ4_0:
+      return fit_row<BlockQ4_0>(values, importance, data);
+    case DType::kQ4_1:
+      return fit_row<BlockQ4_1>(values, importance, data);
+    case DType::kQ5_0:
+      return fit_row<BlockQ5_0>(values, importance, data);
+    case DType::kQ5_1:
+      return fit_row<BlockQ5_1>(values, importance, data);
     case DType::kQ2_K:
-      return encode_row<BlockQ2_K>(values, data);
+      return fit_row<BlockQ2_K>(values, importance, data);
     case DType::kQ3_K:
-      return encode_row<BlockQ3_K>(values, data);
+      return fit_row<BlockQ3_K>(values, importance, data);
     case DType::kQ4_K:
-      return encode_row<BlockQ4_K>(values, data);
+      return fit_row<BlockQ4_K>(values, importance, data);
     case DType::kQ5_K:
-      return encode_row<BlockQ5_K>(values, data);
+      return fit_row<BlockQ5_K>(values, importance, data);
     case DType::kQ6_K:
-      return encode_row<BlockQ6_K>(values, data);
+      return fit_row<BlockQ6_K>(values, importance, data);
     case DType::kIQ4_NL:
-      return encode_row<BlockIQ4_NL>(values, data);
+      return fit_row<BlockIQ4_NL>(values, importance, data);
     case DType::kIQ4_XS:
-      return encode_row<BlockIQ4_XS>(values, data);
+      return fit_row<BlockIQ4_XS>(values, importance, data);
+    case DType::kF32:
+    case DType::kF16:
+    case DType::kBF16:
+    case DType::kI32:
+    case DType::kQ8_0:  // With so many levels there is nothing to gain.
+      return quantize_row(dtype, values, data);
   }
 }
 

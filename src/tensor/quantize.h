@@ -16,8 +16,13 @@ void dequantize_row(DType dtype, std::span<const std::byte> data, std::span<floa
 
 // Writes the row_bytes(dtype, values.size()) bytes of `data`. The values must be finite and each
 // block's scale must fit a float16 (any real weight does). Plain formats and Q4_0 to Q8_0 give the
-// bytes of the format's reference quantizer; the others choose each group's scale from its
-// extremes, without a search for the least error.
+// bytes of the format's reference quantizer; the others those of quantize_weight_row().
 void quantize_row(DType dtype, std::span<const float> values, std::span<std::byte> data);
+
+// The same for weights of a model: scales and minima are searched for the least squared error, each
+// value's counted by its importance (not negative), or all alike when `importance` is empty. Plain
+// formats and Q8_0 are as by quantize_row(). Deterministic.
+void quantize_weight_row(DType dtype, std::span<const float> values,
+                         std::span<const float> importance, std::span<std::byte> data);
 
 }  // namespace hearth
