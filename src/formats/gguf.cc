@@ -273,8 +273,10 @@ Result<Header> read_header(ByteReader& reader) {
   return header;
 }
 
-Result<std::vector<MetadataEntry>> read_metadata(ByteReader& reader, std::uint64_t count,
-                                                 AllocationBudget& budget) {
+// `bytes` are those of the reader.
+Result<std::vector<MetadataEntry>> read_metadata(ByteReader& reader,
+                                                 std::span<const std::byte> bytes,
+                                                 std::uint64_t count, AllocationBudget& budget) {
   HEARTH_RETURN_IF_ERROR(
       budget.take(count, sizeof(MetadataEntry) + sizeof(std::uint32_t), "metadata count"));
   std::vector<MetadataEntry> entries;
@@ -282,8 +284,9 @@ Result<std::vector<MetadataEntry>> read_metadata(ByteReader& reader, std::uint64
   for (std::uint64_t i = 0; i < count; ++i) {
     HEARTH_ASSIGN_OR_RETURN(const auto key, read_name(reader, kMaxKeyBytes, "metadata key"));
     const std::string what = fmt::format("metadata '{}'", key);
+    const std::size_t begin = reader.position();
     HEARTH_ASSIGN_OR_RETURN(auto value, read_value(reader, budget, what));
-    entries.push_back({key, std::move(value)});
+    entries.push_back({key, std::move(value), bytes.subspan(begin, reader.position() - begin)});
   }
   return entries;
 }
@@ -457,7 +460,8 @@ Result<GgufDirectory> read_gguf_directory(std::span<const std::byte> bytes,
   HEARTH_ASSIGN_OR_RETURN(const Header header, read_header(reader));
   GgufDirectory directory;
   directory.version = header.version;
-  HEARTH_ASSIGN_OR_RETURN(directory.metadata, read_metadata(reader, header.num_entries, budget));
+  HEARTH_ASSIGN_OR_RETURN(directory.metadata,
+                          read_metadata(reader, bytes, header.num_entries, budget));
   const auto& entries = directory.metadata;
   HEARTH_ASSIGN_OR_RETURN(directory.keys,
                           NameIndex::build(entries.size(), "metadata key",

@@ -1,5 +1,6 @@
 #include "formats/model_file.h"
 
+#include <algorithm>
 #include <functional>
 #include <iterator>
 #include <type_traits>
@@ -26,6 +27,14 @@ struct TypeName {
     return "an array of integers";
   }
 };
+
+struct SideFileKey {
+  std::string_view file;
+  std::string_view key;
+};
+constexpr SideFileKey kSideFileKeys[] = {{"tokenizer.json", ModelFile::kTokenizerJsonKey},
+                                         {"tokenizer_config.json", ModelFile::kTokenizerConfigKey}};
+constexpr std::string_view kOwnTokenizerKey = "tokenizer.ggml.model";
 
 std::unexpected<Status> wrong_type(std::string_view key, std::string_view wanted,
                                    const MetadataValue& value) {
@@ -237,9 +246,19 @@ std::string ModelFile::spelling(std::string_view tensor_name) const {
 
 std::optional<std::string_view> ModelFile::side_file(std::string_view name) const {
   const auto found = impl_->content.side_files.find(name);
-  if (found == impl_->content.side_files.end()) return std::nullopt;
+  if (found == impl_->content.side_files.end()) {
+    const auto key = std::ranges::find(kSideFileKeys, name, &SideFileKey::file);
+    if (key == std::end(kSideFileKeys) || find(kOwnTokenizerKey) != nullptr) return std::nullopt;
+    const MetadataValue* value = find(key->key);
+    const auto* text = value == nullptr ? nullptr : std::get_if<std::string_view>(value);
+    return text == nullptr ? std::nullopt : std::optional(*text);
+  }
   const auto bytes = found->second.bytes();
   return std::string_view(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+ModelFileContent ModelFile::take() && {
+  return std::move(impl_->content);
 }
 
 void ModelFile::release(const TensorView& tensor) const {

@@ -36,6 +36,9 @@ using MetadataValue =
 struct MetadataEntry {
   std::string_view key;
   MetadataValue value;
+  // The value as it stands in a GGUF file, its type's number first; empty when it is from
+  // elsewhere.
+  std::span<const std::byte> stored = {};
 };
 
 // What a ModelFile is made of, for readers of formats. Views in `metadata` and `tensors` borrow
@@ -105,12 +108,22 @@ class ModelFile {
   // The name by which the model's author knows a tensor, for messages; it need not exist.
   std::string spelling(std::string_view tensor_name) const;
 
-  // The whole text of another file of the model ("tokenizer.json"); nullopt when it has none.
+  // Where GGUF files carry "tokenizer.json" (a key of the specification) and, by a key of our own,
+  // "tokenizer_config.json".
+  static constexpr std::string_view kTokenizerJsonKey = "tokenizer.huggingface.json";
+  static constexpr std::string_view kTokenizerConfigKey = "tokenizer.huggingface.config";
+
+  // The whole text of another file of the model ("tokenizer.json"), also when it stands in the
+  // metadata; nullopt when it has none. A tokenizer in GGUF's own terms makes one in the metadata
+  // count as absent.
   std::optional<std::string_view> side_file(std::string_view name) const;
 
   // Gives back the memory of a tensor of this file that will hardly be read again (see
   // MappedFile::release). Nothing happens when the bytes belong to the caller of parse().
   void release(const TensorView& tensor) const;
+
+  // What it is made of, to be changed and assembled again.
+  ModelFileContent take() &&;
 
  private:
   struct Impl;
