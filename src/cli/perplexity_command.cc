@@ -1,15 +1,11 @@
-#include <unistd.h>
-
-#include <cstdio>
-
 #include "base/file.h"
 #include "base/json.h"
 #include "base/utf8.h"
 #include "cli/command.h"
 #include "cli/model_flags.h"
 #include "cli/model_path.h"
+#include "cli/perplexity_report.h"
 #include "cli/terminal.h"
-#include "engine/served_model.h"
 #include "eval/perplexity.h"
 #include "tokenizer/tokenizer.h"
 
@@ -18,75 +14,6 @@ namespace {
 
 constexpr std::size_t kMaxTextBytes = std::size_t{256} << 20;
 constexpr std::size_t kMaxChunkLen = std::size_t{1} << 20;
-
-json::Value estimate_json(const Estimate& estimate) {
-  return json::Object{{"value", estimate.value}, {"standard_error", estimate.error}};
-}
-
-json::Value report_json(const PerplexityReport& report, std::size_t num_tokens,
-                        std::size_t chunk_len) {
-  json::Object figures{{"tokens", std::uint64_t{num_tokens}},
-                       {"chunk_tokens", std::uint64_t{chunk_len}},
-                       {"chunks", std::uint64_t{report.num_chunks}},
-                       {"predictions", std::uint64_t{report.num_predictions}},
-                       {"perplexity", estimate_json(report.perplexity)}};
-  if (report.divergence) {
-    const Divergence& d = *report.divergence;
-    figures.append("reference_perplexity", estimate_json(d.reference_perplexity));
-    figures.append("kl_divergence", json::Object{{"mean", estimate_json(d.mean)},
-                                                 {"median", d.median},
-                                                 {"percentile_99", d.percentile99},
-                                                 {"maximum", d.maximum}});
-    figures.append("same_top_token", estimate_json(d.same_top));
-  }
-  return figures;
-}
-
-std::string report_text(const PerplexityReport& report, std::size_t num_tokens,
-                        std::size_t chunk_len) {
-  const auto estimate = [](const Estimate& e) {
-    return fmt::format("{:.4f} +/- {:.4f}", e.value, e.error);
-  };
-  std::vector<std::vector<std::string>> rows = {{"perplexity", estimate(report.perplexity)}};
-  if (report.divergence) {
-    const Divergence& d = *report.divergence;
-    rows.push_back({"of the reference", estimate(d.reference_perplexity)});
-    rows.push_back({"KL divergence from it",
-                    fmt::format("{:.6f} +/- {:.6f} nats", d.mean.value, d.mean.error)});
-    rows.push_back({"  median, 99 %, largest",
-                    fmt::format("{:.6f}, {:.6f}, {:.6f}", d.median, d.percentile99, d.maximum)});
-    rows.push_back(
-        {"same most probable token",
-         fmt::format("{:.2f} % +/- {:.2f}", 100 * d.same_top.value, 100 * d.same_top.error)});
-  }
-  return fmt::format("{} tokens, {} chunks of {}, {} predictions\n", num_tokens, report.num_chunks,
-                     chunk_len, report.num_predictions) +
-         format_table(rows, {false, false});
-}
-
-void show_progress(std::size_t done, std::size_t all, double perplexity) {
-  if (isatty(STDERR_FILENO) == 0) return;
-  fmt::print(stderr, "\rchunk {} of {}, perplexity {:.4f}{}", done, all, perplexity,
-             done == all ? "\n" : "");
-}
-
-struct LoadedModel {
-  ModelFile file;
-  std::unique_ptr<Tokenizer> tokenizer;
-  std::unique_ptr<Model> model;  // Borrows the file.
-};
-
-// On the heap, so that what is borrowed stays where it is.
-Result<std::unique_ptr<LoadedModel>> load_model(const std::string& given,
-                                                const std::filesystem::path& models_dir,
-                                                Device& device) {
-  HEARTH_ASSIGN_OR_RETURN(ModelFile file, open_model(given, models_dir));
-  auto loaded = std::make_unique<LoadedModel>(LoadedModel{std::move(file), nullptr, nullptr});
-  HEARTH_ASSIGN_OR_RETURN(loaded->tokenizer, Tokenizer::load(loaded->file));
-  HEARTH_ASSIGN_OR_RETURN(loaded->model, Model::load(loaded->file, device));
-  HEARTH_RETURN_IF_ERROR(check_vocabulary(*loaded->tokenizer, loaded->model->config().vocab_size));
-  return loaded;
-}
 
 class PerplexityCommand final : public Command {
  public:
@@ -125,23 +52,20 @@ class PerplexityCommand final : public Command {
     }
     HEARTH_ASSIGN_OR_RETURN(const auto device,
                             make_cpu_device({.num_threads = num_threads_, .kernels = kernels_}));
-    HEARTH_ASSIGN_OR_RETURN(const auto loaded, load_model(model_, models_dir_, *device));
+    HEARTH_ASSIGN_OR_RETURN(ModelFile file, open_model(model_, models_dir_));
+    HEARTH_ASSIGN_OR_RETURN(const auto loaded, load_model(std::move(file), *device));
     std::unique_ptr<LoadedModel> reference;
     if (!reference_.empty()) {
-      HEARTH_ASSIGN_OR_RETURN(reference, load_model(reference_, models_dir_, *device));
+      HEARTH_ASSIGN_OR_RETURN(ModelFile reference_file, open_model(reference_, models_dir_));
+      HEARTH_ASSIGN_OR_RETURN(reference, load_model(std::move(reference_file), *device));
     }
     const Tokenizer& tokenizer = *loaded->tokenizer;
-    const auto tokens = tokenizer.encode(text, /*add_special=*/true, SpecialText::kPlain);
-    if (reference && reference->tokenizer->encode(text, true, SpecialText::kPlain) != tokens) {
-      return make_status(StatusCode::kInvalidArgument,
-                         "the two models split the text into different tokens: their predictions "
-                         "cannot be compared");
-    }
+    HEARTH_ASSIGN_OR_RETURN(const auto tokens, common_tokens(*loaded, reference.get(), text));
     if (tokenizer.special().add_bos) options_.bos = tokenizer.special().bos;
     HEARTH_ASSIGN_OR_RETURN(
         const PerplexityReport report,
         measure_perplexity({*loaded->model, reference ? reference->model.get() : nullptr}, tokens,
-                           options_, device->host_threads(), show_progress));
+                           options_, device->host_threads(), show_perplexity_progress));
     if (!json_) return print(report_text(report, tokens.size(), options_.chunk_len));
     const json::Value figures = report_json(report, tokens.size(), options_.chunk_len);
     return print(json::dump(figures, {.indent = 2}) + "\n");
