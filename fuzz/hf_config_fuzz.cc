@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "formats/safetensors.h"
+#include "models/encoder.h"
 #include "models/hf_config.h"
 #include "models/model_config.h"
 
@@ -32,6 +33,7 @@ hearth::Status read(std::string_view text) {
   content.tensors.push_back(std::move(embedding));
   HEARTH_ASSIGN_OR_RETURN(const auto file, hearth::ModelFile::assemble(std::move(content)));
   (void)hearth::read_model_config(file).has_value();
+  (void)hearth::read_encoder_description(file).has_value();
   return {};
 }
 

@@ -198,6 +198,9 @@ bool is_companion_of_safetensors(std::string_view path) {
                                          "LICENSE.txt",
                                          "LICENSE.md",
                                          "modules.json",
+                                         "sentence_bert_config.json",
+                                         "config_sentence_transformers.json",
+                                         "1_Pooling/config.json",
                                          "model.safetensors.index.json"};
   return std::ranges::find(kNames, path) != std::end(kNames);
 }

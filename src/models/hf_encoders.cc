@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -77,13 +78,20 @@ Result<std::vector<std::string_view>> labels_of(const HfObject& config) {
     return error(StatusCode::kDataLoss, "{}: 'num_labels' is {}, but there is no 'id2label'",
                  config.file(), *count);
   }
-  const json::Object* names = value->as_object();
-  for (std::size_t i = 0; names != nullptr && i < names->size(); ++i) {
-    const json::Value* name = names->find(fmt::format("{}", i));
-    if (name == nullptr || name->as_string() == nullptr) break;
-    labels.push_back(*name->as_string());
+  const json::Object none;
+  const json::Object& names = value->as_object() == nullptr ? none : *value->as_object();
+  labels.resize(names.size());
+  std::size_t num_named = 0;
+  for (const json::Member& member : names) {
+    std::size_t idx = 0;
+    const char* end = member.key.data() + member.key.size();
+    const auto [parsed, failure] = std::from_chars(member.key.data(), end, idx);
+    if (failure != std::errc() || parsed != end || idx >= labels.size()) break;
+    if (member.value.as_string() == nullptr || labels[idx].data() != nullptr) break;
+    labels[idx] = *member.value.as_string();
+    ++num_named;
   }
-  if (names == nullptr || labels.empty() || labels.size() != names->size()) {
+  if (labels.empty() || num_named != labels.size()) {
     return error(StatusCode::kDataLoss,
                  "{}: 'id2label' must be an object that names the labels 0, 1, ...", config.file());
   }
@@ -189,7 +197,7 @@ constexpr std::array kBertModules = {
 };
 constexpr std::array kBertHead = joined(kBertModules, std::array{
                                                           module("pooler.dense", "cls"),
-                                                          module("classifier", "cls.output"),
+                                                          head_module("classifier", "cls.output"),
                                                       });
 constexpr std::array kBertLayer = {
     module("attention.self.query", "attn_q"),
@@ -241,8 +249,8 @@ constexpr std::array kRobertaModules = {
 };
 constexpr std::array kRobertaHead =
     joined(kRobertaModules, std::array{
-                                module("classifier.dense", "cls"),
-                                module("classifier.out_proj", "cls.output"),
+                                head_module("classifier.dense", "cls"),
+                                head_module("classifier.out_proj", "cls.output"),
                             });
 constexpr std::array<std::string_view, 2> kRobertaUnused = {"pooler.", "lm_head."};
 
@@ -265,10 +273,11 @@ constexpr std::array kDistilModules = {
     module("embeddings.position_embeddings", "position_embd"),
     module("embeddings.LayerNorm", "token_embd_norm"),
 };
-constexpr std::array kDistilHead = joined(kDistilModules, std::array{
-                                                              module("pre_classifier", "cls"),
-                                                              module("classifier", "cls.output"),
-                                                          });
+constexpr std::array kDistilHead =
+    joined(kDistilModules, std::array{
+                               head_module("pre_classifier", "cls"),
+                               head_module("classifier", "cls.output"),
+                           });
 constexpr std::array kDistilLayer = {
     module("attention.q_lin", "attn_q"),
     module("attention.k_lin", "attn_k"),
@@ -306,11 +315,12 @@ constexpr std::array kModernModules = {
     module("embeddings.norm", "token_embd_norm"),
     module("final_norm", "output_norm"),
 };
-constexpr std::array kModernHead = joined(kModernModules, std::array{
-                                                              module("head.dense", "cls"),
-                                                              module("head.norm", "cls.norm"),
-                                                              module("classifier", "cls.output"),
-                                                          });
+constexpr std::array kModernHead =
+    joined(kModernModules, std::array{
+                               head_module("head.dense", "cls"),
+                               head_module("head.norm", "cls.norm"),
+                               head_module("classifier", "cls.output"),
+                           });
 constexpr std::array kModernLayer = {
     module("attn_norm", "attn_norm"), module("attn.Wqkv", "attn_qkv"),
     module("attn.Wo", "attn_output"), module("mlp_norm", "ffn_norm"),

@@ -34,6 +34,7 @@ struct HfModule {
   std::string_view name;
   std::string_view role;
   HfTransform transform = HfTransform::kNone;
+  bool outside = false;  // Not below base_prefix.
 };
 
 enum class HfKeyKind : std::uint8_t { kSize, kNumber, kFlag };

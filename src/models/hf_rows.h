@@ -27,6 +27,11 @@ constexpr HfModule module(std::string_view name, std::string_view role,
   return {.name = name, .role = role, .transform = transform};
 }
 
+// Of a head, which stands beside the model itself.
+constexpr HfModule head_module(std::string_view name, std::string_view role) {
+  return {.name = name, .role = role, .transform = HfTransform::kNone, .outside = true};
+}
+
 // The rows of several tables as one.
 template <typename Row, std::size_t... Sizes>
 constexpr auto joined(const std::array<Row, Sizes>&... tables) {

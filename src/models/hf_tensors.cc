@@ -97,7 +97,7 @@ std::optional<std::string> find_spelling(std::span<const HfModule> modules, std:
   if (!parts) return std::nullopt;
   for (const HfModule& row : modules) {
     const auto name = rewrite(parts->module, row.role, row.name);
-    if (name) return fmt::format("{}{}.{}", name_prefix, *name, parts->kind);
+    if (name) return fmt::format("{}{}.{}", row.outside ? "" : name_prefix, *name, parts->kind);
   }
   return std::nullopt;
 }
