@@ -74,7 +74,7 @@ class Server:
 
     def draft_counters(self):
         text = self.get("/metrics")
-        return [float(re.search(rf"^hearth_spec_decode_{what}_tokens_total (\S+)", text, re.MULTILINE)[1])
+        return [float(re.search(rf"^hearth_spec_decode_{what}_tokens_total\S* (\S+)", text, re.MULTILINE)[1])
                 for what in ("draft", "accepted")]
 
     def answer(self, prompt, max_tokens, temperature):

@@ -1,14 +1,18 @@
-#include <algorithm>
+#include <fmt/ranges.h>
+
 #include <csignal>
 #include <future>
+#include <span>
 
 #include "base/build_info.h"
+#include "base/file.h"
 #include "base/log.h"
 #include "cli/command.h"
 #include "cli/model_flags.h"
 #include "cli/model_path.h"
-#include "cli/model_report.h"
+#include "cli/served_models.h"
 #include "cli/terminal.h"
+#include "engine/memory_budget.h"
 #include "server/server.h"
 
 namespace hearth {
@@ -17,83 +21,105 @@ namespace {
 // A day: what is longer is a mistake, and sums of such times must not overflow.
 constexpr std::int64_t kLongestDelayMs = 24 * 3600 * 1000;
 
-std::string limits_text(const ServedModel& model, const EngineOptions& engine) {
-  if (const EmbeddingEngine* embedder = model.embedder(); embedder != nullptr) {
-    const std::size_t max_len = embedder->max_model_len();
-    return fmt::format("{} tokens per text, {} tokens per batch", max_len,
-                       std::max(engine.max_num_batched_tokens, max_len));
-  }
-  return fmt::format("{} tokens per sequence, {} sequences, {} tokens per step",
-                     model.engine().max_model_len(), engine.max_num_seqs,
-                     engine.max_num_batched_tokens);
-}
-
-std::string_view model_note(const ServedModel& model) {
-  if (model.embedder() != nullptr) {
-    return model.embedder()->config().is_classifier() ? ", gives scores" : ", gives vectors";
-  }
-  return model.chat_template() != nullptr ? "" : ", no chat template";
-}
-
 // What an operator wants to see once, when the server is ready.
-std::string startup_text(const ServedModel& model, const Metrics& metrics,
-                         const ServedModelOptions& options, const std::string& address) {
-  const ModelReport report = make_report(model.file());
-  const auto memory = [&](MemoryKind kind) {
-    return human_bytes(static_cast<std::uint64_t>(metrics.memory.bytes[kind].value()));
-  };
-  const std::string keys_and_values =
-      fmt::format(", keys and values {} ({})", memory(MemoryKind::kKvCache),
-                  kv_cache_dtype_name(options.engine.kv_cache_dtype));
-  return fmt::format("hearth {}\n", build_info().version) +
-         format_table(
-             {{"  model",
-               fmt::format("{}: {}, {} parameters, {}{}", single_line(model.name()),
-                           single_line(report.architecture), human_count(report.num_parameters),
-                           report.main_type(), model_note(model))},
-              {"  device", std::string(model.device_description())},
-              {"  limits", limits_text(model, options.engine)},
-              {"  memory", fmt::format("weights {}{}, activations {}", memory(MemoryKind::kWeights),
-                                       model.embedder() != nullptr ? "" : keys_and_values,
-                                       memory(MemoryKind::kActivations))},
-              {"  ready", address}},
-             {false, false});
+std::string startup_text(const std::vector<ModelStatus>& models, const StartupNotes& notes,
+                         const std::string& address) {
+  StartupNotes::Rows rows;
+  for (const ModelStatus& model : models) {
+    const std::string& name = model.names.front();
+    if (const StartupNotes::Rows told = notes.get(name); !told.empty()) {
+      rows.insert(rows.end(), told.begin(), told.end());
+    } else {
+      rows.push_back(
+          {"  model", fmt::format("{}: loaded when it is asked for", single_line(name))});
+    }
+    if (model.names.size() > 1) {
+      const auto aliases = std::span(model.names).subspan(1);
+      rows.push_back({"  also", single_line(fmt::format("{}", fmt::join(aliases, ", ")))});
+    }
+  }
+  rows.push_back({"  ready", address});
+  return fmt::format("hearth {}\n", build_info().version) + format_table(rows, {false, false});
+}
+
+// Loads all models, one after the other; the first error ends it.
+Status load_all(ModelPool& pool) {
+  const std::vector<ModelStatus> models = pool.list();
+  for (const ModelStatus& model : models) {
+    const std::string& name = model.names.front();
+    std::promise<Status> loaded;
+    pool.load(name, [&loaded](const Status& status) { loaded.set_value(status); });
+    const Status status = loaded.get_future().get();
+    if (!status.ok() && models.size() > 1)
+      return status.with_context(fmt::format("model '{}'", name));
+    HEARTH_RETURN_IF_ERROR(status);
+  }
+  return {};
 }
 
 class ServeCommand final : public Command {
  public:
   std::string_view name() const override { return "serve"; }
-  std::string_view summary() const override { return "Serve a model over the OpenAI API"; }
+  std::string_view summary() const override { return "Serve models over the OpenAI API"; }
 
   void declare(OptionSet& options) override {
-    options.add_positional(positional_model_,
-                           {.name = "model", .help = "The same as --model.", .required = false});
+    options.add_positional(
+        positional_models_,
+        {.name = "model",
+         .help = "Models to serve, each a file, a directory or a name in the registry (see "
+                 "--model). NAME=MODEL lets requests call it NAME; NAME,NAME=MODEL gives it "
+                 "several names.",
+         .required = false});
     options.add(model_, {.name = "model", .help = kModelHelp, .placeholder = "MODEL"});
     options.add(
-        served_name_,
+        served_names_,
         {.name = "served-model-name",
-         .help = "What requests call the model. Empty: its name in the registry, or the file's "
-                 "name without .gguf.",
+         .help = "What requests call the model, when there is only one; several names are "
+                 "separated by commas. Without: its name in the registry, or the file's name "
+                 "without .gguf.",
          .placeholder = "NAME"});
     options.add(log_level_,
                 {.name = "log-level", .help = "Least important lines on standard error."},
                 {"debug", "info", "warning", "error", "off"});
     declare_network(options);
     declare_limits(options);
+    declare_pool(options);
     model_flags_.declare(options);
     model_flags_.declare_concurrency(options);
   }
 
   Status check() override {
-    if (model_.empty()) model_ = positional_model_;
-    if (model_.empty()) {
+    arguments_.clear();
+    for (const std::string& text : positional_models_) {
+      HEARTH_ASSIGN_OR_RETURN(ModelArgument argument, parse_model_argument(text));
+      arguments_.push_back(std::move(argument));
+    }
+    if (!model_.empty()) {
+      if (!arguments_.empty()) {
+        return make_status(StatusCode::kInvalidArgument,
+                           "give either --model (is '{}') or models without it (the first is '{}')",
+                           model_, positional_models_.front());
+      }
+      arguments_.push_back({.names = {}, .model = model_});
+    }
+    if (arguments_.empty()) {
       return Status(StatusCode::kInvalidArgument, "no model given; see hearth serve --help");
     }
-    if (!positional_model_.empty() && positional_model_ != model_) {
-      return make_status(StatusCode::kInvalidArgument,
-                         "two models given, '{}' and --model '{}'; serve takes one",
-                         positional_model_, model_);
+    if (pool_.ttl.count() > 0 && !pool_.load_on_demand) {
+      return Status(StatusCode::kInvalidArgument,
+                    "--model-ttl needs --load-on-demand: nothing else would load models again");
     }
+    if (!admin_token_file_.empty() && !server_.admin_token.empty()) {
+      return Status(StatusCode::kInvalidArgument,
+                    "give either --admin-token-file or --admin-token");
+    }
+    if (served_names_.empty()) return {};
+    if (arguments_.size() > 1 || !arguments_.front().names.empty()) {
+      return Status(StatusCode::kInvalidArgument,
+                    "--served-model-name is for one model without a name; name several as "
+                    "NAME=MODEL");
+    }
+    arguments_.front().names = served_names_;
     return {};
   }
 
@@ -102,32 +128,21 @@ class ServeCommand final : public Command {
     HEARTH_ASSIGN_OR_RETURN(const log::Level level, log::parse_level(log_level_));
     log::set_level(level);
     HEARTH_RETURN_IF_ERROR(model_flags_.set_up_process());
-    HEARTH_ASSIGN_OR_RETURN(ServedModelOptions options, model_flags_.resolve(model_));
-    if (!served_name_.empty()) options.served_name = served_name_;
     server_.http.max_body_bytes = max_body_.bytes;
-
     Metrics metrics;
-    std::shared_ptr<ServedModel> model;  // Outlives the server.
-    ModelSpec spec;
-    spec.names = {options.served_name};
-    spec.source = model_;
-    if (spec.names.front().empty()) spec.names.front() = default_model_name(options.path);
-    spec.load = [&](std::size_t) -> Result<LoadedModel> {
-      HEARTH_ASSIGN_OR_RETURN(model, ServedModel::load(options, metrics));
-      return LoadedModel{.ref = ModelRef::of(*model), .owner = model};
-    };
-    std::vector<ModelSpec> specs;
-    specs.push_back(std::move(spec));
-    ModelPool models({}, std::move(specs));
+    StartupNotes notes;
+    HEARTH_ASSIGN_OR_RETURN(std::vector<ModelSpec> specs,
+                            model_specs(arguments_, {model_flags_, metrics, notes}));
+    HEARTH_RETURN_IF_ERROR(set_memory_budget());
+    HEARTH_RETURN_IF_ERROR(read_admin_token());
+    ModelPool models(pool_, std::move(specs), metrics);
     HEARTH_ASSIGN_OR_RETURN(const auto server, Server::start(server_, models, metrics));
     server->stop_on_signals();
-    std::promise<Status> loaded;
-    models.load("", [&loaded](const Status& status) { loaded.set_value(status); });
-    HEARTH_RETURN_IF_ERROR(loaded.get_future().get());
+    if (!pool_.load_on_demand) HEARTH_RETURN_IF_ERROR(load_all(models));
     const bool is_ipv6 = server_.http.host.find(':') != std::string::npos;
     const std::string host = is_ipv6 ? "[" + server_.http.host + "]" : server_.http.host;
     const std::string address = fmt::format("http://{}:{}", host, server->port());
-    const Status shown = print(startup_text(*model, metrics, options, address));
+    const Status shown = print(startup_text(models.list(), notes, address));
     if (!shown.ok()) log::warning("{}", shown.message());
     server->wait();
     return {};
@@ -207,9 +222,62 @@ class ServeCommand final : public Command {
                 {.min = 1, .max = 64});
   }
 
-  std::string positional_model_;
+  void declare_pool(OptionSet& options) {
+    options.section("Models");
+    options.add(memory_budget_,
+                {.name = "memory-budget",
+                 .help = "What the weights, keys and values and activations of all models together "
+                         "may take. 0: four fifths of a container's limit, half of a machine's "
+                         "memory."});
+    options.add(pool_.load_on_demand,
+                {.name = "load-on-demand",
+                 .help = "Load a model when the first request for it comes, not at the start, and "
+                         "again when it was unloaded. Idle models make room for it, the longest "
+                         "unused first."});
+    options.add(pool_.ttl, {.name = "model-ttl",
+                            .help = "Unload a model that was not used for so long. 0: never."});
+    options.add(admin_token_file_,
+                {.name = "admin-token-file",
+                 .help = "File with the token of the /admin endpoints, which load and unload "
+                         "models. Without a token nobody may use them."});
+    options.add(server_.admin_token, {.name = "admin-token",
+                                      .help = "The token itself, best set as HEARTH_ADMIN_TOKEN.",
+                                      .placeholder = "TOKEN",
+                                      .secret = true});
+    options.add(pool_.max_waiting,
+                {.name = "max-waiting-for-model",
+                 .help = "Requests that may wait for a model to be loaded; more are refused with "
+                         "503.",
+                 .advanced = true},
+                {.min = 1, .max = 100'000});
+  }
+
+  Status read_admin_token() {
+    if (admin_token_file_.empty()) return {};
+    constexpr std::uint64_t kMaxTokenBytes = 4096;
+    HEARTH_ASSIGN_OR_RETURN(server_.admin_token, read_text_file(admin_token_file_, kMaxTokenBytes));
+    const std::size_t end = server_.admin_token.find_last_not_of(" \t\r\n");
+    server_.admin_token.resize(end == std::string::npos ? 0 : end + 1);
+    if (!server_.admin_token.empty()) return {};
+    return make_status(StatusCode::kInvalidArgument, "the admin token file '{}' is empty",
+                       admin_token_file_.string());
+  }
+
+  Status set_memory_budget() {
+    pool_.memory_bytes = memory_budget_.bytes;
+    if (pool_.memory_bytes > 0) return {};
+    HEARTH_ASSIGN_OR_RETURN(const MemoryLimit limit, detect_memory_limit());
+    pool_.memory_bytes = memory_for_models(limit);
+    return {};
+  }
+
+  std::vector<std::string> positional_models_;
   std::string model_;
-  std::string served_name_;
+  std::vector<std::string> served_names_;
+  std::vector<ModelArgument> arguments_;
+  ModelPoolOptions pool_;
+  ByteSize memory_budget_;
+  std::filesystem::path admin_token_file_;
   std::string log_level_ = "info";
   ServerOptions server_;
   ByteSize max_body_{.bytes = ServerOptions{}.http.max_body_bytes};

@@ -62,7 +62,7 @@ SchedulerRequest ActiveRequest::scheduler_request() const {
 void ActiveRequest::admitted(TimePoint now) {
   first_scheduled_ = now;
   events_.reserve((2 + context_.max_draft_tokens) * choices_.size() + 2);
-  const Metrics& metrics = *context_.metrics;
+  const ModelMetrics& metrics = *context_.metrics;
   metrics.request.queue_time.observe(seconds(now - queued_));
   metrics.request.prompt_tokens.observe(static_cast<double>(request_.prompt.size()));
   metrics.tokens.prompt.increment(static_cast<double>(request_.prompt.size()));
@@ -72,7 +72,7 @@ void ActiveRequest::admitted(TimePoint now) {
 
 void ActiveRequest::add_cached_tokens(std::size_t num_tokens) {
   cached_tokens_ += num_tokens;
-  const Metrics& metrics = *context_.metrics;
+  const ModelMetrics& metrics = *context_.metrics;
   metrics.tokens.prompt_cached.increment(static_cast<double>(num_tokens));
   metrics.tokens.prefix_cache_hits.increment(static_cast<double>(num_tokens));
 }

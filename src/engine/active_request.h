@@ -27,7 +27,7 @@ struct RequestContext {
   std::size_t max_draft_tokens = 0;  // Of one sequence in one step.
   bool prefix_cache = true;
   std::vector<std::int32_t> eos_tokens;
-  Metrics* metrics = nullptr;
+  const ModelMetrics* metrics = nullptr;
 };
 
 class ActiveRequest {

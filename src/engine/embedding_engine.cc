@@ -72,7 +72,7 @@ EmbeddingOutcome outcome_of(const Status& status) {
 
 struct EmbeddingEngine::Impl {
   Impl(std::unique_ptr<Encoder> model, const EmbeddingEngineOptions& engine_options,
-       Metrics& process_metrics, const Clock& engine_clock);
+       const ModelMetrics& model_metrics, const Clock& engine_clock);
 
   Status enqueue(std::shared_ptr<EmbeddingJob> job);
   std::unexpected<Status> reject(RejectionReason reason, Status status) const;
@@ -115,12 +115,12 @@ struct EmbeddingEngine::Impl {
 };
 
 EmbeddingEngine::Impl::Impl(std::unique_ptr<Encoder> model,
-                            const EmbeddingEngineOptions& engine_options, Metrics& process_metrics,
-                            const Clock& engine_clock)
+                            const EmbeddingEngineOptions& engine_options,
+                            const ModelMetrics& model_metrics, const Clock& engine_clock)
     : options(engine_options),
-      metrics(process_metrics.embedding),
-      request_metrics(process_metrics.request),
-      engine_metrics(process_metrics.engine),
+      metrics(model_metrics.embedding),
+      request_metrics(model_metrics.request),
+      engine_metrics(model_metrics.engine),
       clock(engine_clock),
       encoder(std::move(model)),
       scheduler(encoder->limits()),
@@ -293,8 +293,8 @@ EmbeddingEngine::~EmbeddingEngine() {
 }
 
 Result<std::unique_ptr<EmbeddingEngine>> EmbeddingEngine::start(
-    std::unique_ptr<Encoder> encoder, const EmbeddingEngineOptions& options, Metrics& metrics,
-    const Clock& clock) {
+    std::unique_ptr<Encoder> encoder, const EmbeddingEngineOptions& options,
+    const ModelMetrics& metrics, const Clock& clock) {
   const EncoderLimits& limits = encoder->limits();
   const std::size_t most = encoder->config().max_tokens;
   EmbeddingEngineOptions resolved = options;

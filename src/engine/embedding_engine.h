@@ -40,7 +40,7 @@ class EmbeddingEngine {
   // many tokens; kInvalidArgument when its limits contradict the options.
   static Result<std::unique_ptr<EmbeddingEngine>> start(std::unique_ptr<Encoder> encoder,
                                                         const EmbeddingEngineOptions& options,
-                                                        Metrics& metrics,
+                                                        const ModelMetrics& metrics,
                                                         const Clock& clock = system_clock());
   // As stop(). Handles may live on.
   ~EmbeddingEngine();

@@ -72,7 +72,8 @@ class EmbeddingEngineTest : public testing::Test {
 
   FakeEncoderOptions encoder = fake_options();
   EmbeddingEngineOptions options;
-  Metrics metrics;
+  Metrics all_metrics;
+  const ModelMetrics& metrics = all_metrics.of_model("fake");
   FakeClock clock;
   Gate gate;
 

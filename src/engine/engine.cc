@@ -111,13 +111,14 @@ class EngineImpl final : public Engine {
   void end(RequestId id, GenerationEvent terminal, TimePoint now);
   void end_everything();
   void publish_state();
+  void forget_state();
   void deliver_events();
   ActiveRequest* find(RequestId id);
 
   const EngineOptions options_;
   const RequestContext context_;
   const MemoryBudget memory_;
-  Metrics& metrics_;
+  const ModelMetrics& metrics_;
   const Clock& clock_;
   const std::unique_ptr<Model> model_;
   const std::shared_ptr<CommandQueue> commands_;
@@ -197,6 +198,21 @@ EngineImpl::EngineImpl(EngineParts parts, const Clock& clock)
 
 EngineImpl::~EngineImpl() {
   stop();
+  forget_state();
+}
+
+// A model that is not in memory takes none.
+void EngineImpl::forget_state() {
+  const MemoryMetrics& memory = metrics_.memory;
+  for (const MemoryKind kind :
+       {MemoryKind::kWeights, MemoryKind::kActivations, MemoryKind::kKvCache}) {
+    memory.bytes[kind].set(0);
+  }
+  for (const KvBlockState state :
+       {KvBlockState::kInUse, KvBlockState::kCached, KvBlockState::kFree})
+    memory.kv_blocks[state].set(0);
+  memory.kv_cache_info.with({kv_cache_dtype_name(options_.kv_cache_dtype)}).set(0);
+  metrics_.engine.last_step_age.set(0);
 }
 
 void EngineImpl::stop() {
@@ -534,33 +550,49 @@ Result<EngineOptions> complete_options(EngineOptions options, const ModelConfig&
   return options;
 }
 
+RunnerLimits runner_limits(const EngineOptions& complete) {
+  return {.max_num_seqs = complete.max_num_seqs,
+          .max_num_batched_tokens = complete.max_num_batched_tokens,
+          .max_num_logit_rows = max_num_logit_rows(complete),
+          .max_model_len = complete.max_model_len};
+}
+
+// Without the machine's limit.
+MemoryRequest memory_request(const ModelConfig& config, std::size_t weight_bytes,
+                             const EngineOptions& complete) {
+  return {.limit = {},
+          .budget_bytes = complete.memory_bytes,
+          .weight_bytes = weight_bytes,
+          .activation_bytes =
+              activation_bytes_for(config, {.max_tokens = complete.max_num_batched_tokens,
+                                            .max_logit_rows = max_num_logit_rows(complete),
+                                            .max_positions = complete.max_model_len}),
+          .kv = kv_shape(config, complete.block_size, complete.kv_cache_dtype),
+          .max_model_len = complete.max_model_len,
+          .max_num_seqs = complete.max_num_seqs,
+          .kv_cache_bytes = complete.kv_cache_bytes};
+}
+
 }  // namespace
+
+Result<std::size_t> Engine::least_memory(const ModelConfig& config, std::size_t weight_bytes,
+                                         const EngineOptions& options) {
+  HEARTH_ASSIGN_OR_RETURN(const EngineOptions complete, complete_options(options, config));
+  return hearth::least_memory(memory_request(config, weight_bytes, complete));
+}
 
 Result<std::unique_ptr<Engine>> Engine::start(std::unique_ptr<Model> model,
                                               std::vector<std::int32_t> eos_tokens,
-                                              const EngineOptions& options, Metrics& metrics,
-                                              const Clock& clock) {
+                                              const EngineOptions& options,
+                                              const ModelMetrics& metrics, const Clock& clock) {
   const ModelConfig& config = model->config();
   HEARTH_ASSIGN_OR_RETURN(const EngineOptions complete, complete_options(options, config));
-  const RunnerLimits limits = {.max_num_seqs = complete.max_num_seqs,
-                               .max_num_batched_tokens = complete.max_num_batched_tokens,
-                               .max_num_logit_rows = max_num_logit_rows(complete),
-                               .max_model_len = complete.max_model_len};
   // Nothing is taken before it is known to fit.
-  HEARTH_ASSIGN_OR_RETURN(const MemoryLimit limit, detect_memory_limit());
-  KvShape shape = kv_shape(config, complete.block_size, complete.kv_cache_dtype);
-  HEARTH_ASSIGN_OR_RETURN(const MemoryBudget memory,
-                          plan_memory({.limit = limit,
-                                       .weight_bytes = model->weight_bytes(),
-                                       .activation_bytes = activation_bytes_for(
-                                           config, {.max_tokens = limits.max_num_batched_tokens,
-                                                    .max_logit_rows = limits.max_num_logit_rows,
-                                                    .max_positions = limits.max_model_len}),
-                                       .kv = shape,
-                                       .max_model_len = complete.max_model_len,
-                                       .max_num_seqs = complete.max_num_seqs,
-                                       .kv_cache_bytes = complete.kv_cache_bytes}));
-  HEARTH_ASSIGN_OR_RETURN(ModelRunner runner, ModelRunner::create(*model, limits));
+  MemoryRequest request = memory_request(config, model->weight_bytes(), complete);
+  HEARTH_ASSIGN_OR_RETURN(request.limit, detect_memory_limit());
+  HEARTH_ASSIGN_OR_RETURN(const MemoryBudget memory, plan_memory(request));
+  HEARTH_ASSIGN_OR_RETURN(ModelRunner runner, ModelRunner::create(*model, runner_limits(complete)));
+  KvShape shape = request.kv;
   shape.num_blocks = memory.num_kv_blocks;
   HEARTH_ASSIGN_OR_RETURN(KvStorage kv, KvStorage::create(shape));
   RequestContext context{.max_model_len = complete.max_model_len,

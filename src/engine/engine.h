@@ -38,6 +38,9 @@ struct EngineOptions {
   std::size_t block_size = 16;
   DType kv_cache_dtype = DType::kF16;  // Or kQ8_0: half the memory, slightly less exact answers.
   std::size_t kv_cache_bytes = 0;      // 0: chosen from the memory budget (see memory_budget.h).
+  // What weights, activations and KV cache may take in all. 0: the part of the machine's or the
+  // container's memory that is ours.
+  std::size_t memory_bytes = 0;
   bool prefix_cache = true;
   SpeculationMethod speculation = SpeculationMethod::kNgram;
   std::size_t max_draft_tokens = 16;  // Guesses for one sequence in one step, at least 1.
@@ -87,8 +90,12 @@ class Engine {
   // another or the model; kResourceExhausted when the KV cache does not fit (see memory_budget.h).
   static Result<std::unique_ptr<Engine>> start(std::unique_ptr<Model> model,
                                                std::vector<std::int32_t> eos_tokens,
-                                               const EngineOptions& options, Metrics& metrics,
+                                               const EngineOptions& options,
+                                               const ModelMetrics& metrics,
                                                const Clock& clock = system_clock());
+  // The least memory that an engine of such a model takes, weights included.
+  static Result<std::size_t> least_memory(const ModelConfig& config, std::size_t weight_bytes,
+                                          const EngineOptions& options);
   // Fails what is left with kUnavailable and joins the thread. Handles may live on.
   virtual ~Engine() = default;
 

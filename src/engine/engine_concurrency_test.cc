@@ -78,7 +78,7 @@ TEST(EngineConcurrencyTest, ManyClientsAskCancelAndLeaveAtOnce) {
   watcher.join();
 
   engine.stop();
-  const Metrics& metrics = engine.metrics();
+  const ModelMetrics& metrics = engine.metrics();
   EXPECT_EQ(metrics.memory.kv_cache_usage.value(), 0.0);
   EXPECT_EQ(metrics.engine.requests_running.value(), 0.0);
   EXPECT_EQ(metrics.engine.requests_waiting.value(), 0.0);

@@ -427,8 +427,8 @@ TEST(EngineTest, MeasuresTheIntervalsOfARequest) {
 TEST(EngineTest, ContradictingOptionsStopTheStart) {
   const auto start = [](EngineOptions options) {
     Metrics metrics;
-    const auto engine =
-        Engine::start(std::make_unique<FakeModel>(FakeModelOptions{}), {kEos}, options, metrics);
+    const auto engine = Engine::start(std::make_unique<FakeModel>(FakeModelOptions{}), {kEos},
+                                      options, metrics.of_model("fake"));
     return engine.has_value() ? Status() : engine.error();
   };
   EngineOptions options = small_engine_options();
@@ -456,7 +456,7 @@ TEST(EngineTest, NoMemoryIsTakenBeforeItIsKnownToFit) {
     Metrics metrics;
     auto model = std::make_unique<FakeModel>(
         FakeModelOptions{.on_reserve = [&reserved] { reserved = true; }});
-    return Engine::start(std::move(model), {kEos}, options, metrics).has_value();
+    return Engine::start(std::move(model), {kEos}, options, metrics.of_model("fake")).has_value();
   };
   EngineOptions options = small_engine_options();
   options.kv_cache_bytes = fake_kv_bytes(15);

@@ -206,11 +206,12 @@ class TestEngine {
 
   Engine& operator*() { return *engine_; }
   Engine* operator->() { return engine_.get(); }
-  const Metrics& metrics() const { return metrics_; }
+  const ModelMetrics& metrics() const { return metrics_; }
   const FakeModelOptions& model() const { return model_; }
 
  private:
-  Metrics metrics_;
+  Metrics all_metrics_;
+  const ModelMetrics& metrics_ = all_metrics_.of_model("fake");
   FakeModelOptions model_;
   std::unique_ptr<Engine> engine_;
 };

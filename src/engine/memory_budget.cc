@@ -55,14 +55,17 @@ std::size_t fraction_of(std::size_t bytes, double fraction) {
   return static_cast<std::size_t>(static_cast<double>(bytes) * fraction);
 }
 
+// Of the model's budget, beside weights and activations.
+std::size_t budget_left(const MemoryRequest& request) {
+  const std::size_t budget =
+      request.budget_bytes > 0 ? request.budget_bytes : memory_for_models(request.limit);
+  return budget - std::min(budget, request.weight_bytes + request.activation_bytes);
+}
+
 std::size_t bytes_for_kv(const MemoryRequest& request) {
   if (request.kv_cache_bytes > 0) return request.kv_cache_bytes;
-  const MemoryLimit& limit = request.limit;
-  const std::size_t usable = fraction_of(
-      limit.total_bytes, limit.is_container ? kContainerMemoryFraction : kMachineMemoryFraction);
-  const std::size_t taken = request.weight_bytes + request.activation_bytes;
-  const std::size_t left = usable - std::min(usable, taken);
-  return std::min(left, fraction_of(limit.available_bytes, kContainerMemoryFraction));
+  return std::min(budget_left(request),
+                  fraction_of(request.limit.available_bytes, kContainerMemoryFraction));
 }
 
 std::string mebibytes(std::size_t bytes) {
@@ -104,6 +107,19 @@ Result<MemoryLimit> detect_memory_limit(const fs::path& root) {
   return limit;
 }
 
+std::size_t memory_for_models(const MemoryLimit& limit) {
+  return fraction_of(limit.total_bytes,
+                     limit.is_container ? kContainerMemoryFraction : kMachineMemoryFraction);
+}
+
+std::size_t least_memory(const MemoryRequest& request) {
+  const std::size_t one_sequence = kv_bytes_for(request.kv, request.max_model_len, 1);
+  return request.weight_bytes + request.activation_bytes +
+         std::max(one_sequence,
+                  std::min(request.kv_cache_bytes,
+                           kv_bytes_for(request.kv, request.max_model_len, request.max_num_seqs)));
+}
+
 Result<MemoryBudget> plan_memory(const MemoryRequest& request) {
   HEARTH_CHECK(request.kv.bytes_per_block() > 0 && request.max_model_len > 0);
   const std::size_t left = bytes_for_kv(request);
@@ -114,9 +130,18 @@ Result<MemoryBudget> plan_memory(const MemoryRequest& request) {
     return std::unexpected(
         does_not_fit(request, left, kv_bytes_for(request.kv, request.max_model_len, 1)));
   }
+  const std::size_t kv_bytes = blocks * request.kv.bytes_per_block();
+  if (request.budget_bytes > 0 && kv_bytes > budget_left(request)) {
+    return error(StatusCode::kResourceExhausted,
+                 "the KV cache is set to {}, but of {} for this model only {} are left beside {} "
+                 "of weights and {} of activations",
+                 mebibytes(kv_bytes), mebibytes(request.budget_bytes),
+                 mebibytes(budget_left(request)), mebibytes(request.weight_bytes),
+                 mebibytes(request.activation_bytes));
+  }
   return MemoryBudget{.weight_bytes = request.weight_bytes,
                       .activation_bytes = request.activation_bytes,
-                      .kv_cache_bytes = blocks * request.kv.bytes_per_block(),
+                      .kv_cache_bytes = kv_bytes,
                       .num_kv_blocks = blocks};
 }
 

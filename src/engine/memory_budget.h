@@ -27,8 +27,12 @@ struct MemoryLimit {
 // cannot be read.
 Result<MemoryLimit> detect_memory_limit(const std::filesystem::path& root = "/");
 
+// What of the limit all models together may take: the fraction that is ours.
+std::size_t memory_for_models(const MemoryLimit& limit);
+
 struct MemoryRequest {
   MemoryLimit limit;
+  std::size_t budget_bytes = 0;  // What this model may take in all. 0: memory_for_models().
   std::size_t weight_bytes = 0;
   std::size_t activation_bytes = 0;
   KvShape kv;  // num_blocks is what is looked for.
@@ -37,15 +41,21 @@ struct MemoryRequest {
   std::size_t kv_cache_bytes = 0;  // 0: choose. Otherwise what to use, up to the bound below.
 };
 
+// Weights, activations and the keys and values of one sequence of full length.
+std::size_t least_memory(const MemoryRequest& request);
+
 struct MemoryBudget {
   std::size_t weight_bytes = 0;
   std::size_t activation_bytes = 0;
   std::size_t kv_cache_bytes = 0;
   std::size_t num_kv_blocks = 0;
+
+  std::size_t total_bytes() const { return weight_bytes + activation_bytes + kv_cache_bytes; }
 };
 
 // Never more blocks than max_num_seqs sequences of max_model_len can use. kResourceExhausted when
-// not even one sequence of full length fits; the message says what would.
+// not even one sequence of full length fits, or a KV cache of the given size is more than the
+// budget has left; the message says what would.
 Result<MemoryBudget> plan_memory(const MemoryRequest& request);
 
 // The KV cache of one model, without its number of blocks.

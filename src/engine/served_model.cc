@@ -18,6 +18,7 @@
 #include "models/encoder.h"
 #include "models/hf_directory.h"
 #include "models/model.h"
+#include "models/model_config.h"
 #include "tensor/dtype.h"
 
 namespace hearth {
@@ -26,7 +27,7 @@ namespace {
 constexpr std::uint64_t kMaxTemplateFileBytes = 1 << 20;
 
 // The number format that most of the file's bytes have.
-std::string_view main_dtype(const ModelFile& file) {
+std::string_view main_dtype_of(const ModelFile& file) {
   std::map<std::string_view, std::size_t> bytes;
   for (const TensorView& tensor : file.tensors()) {
     bytes[dtype_info(tensor.dtype).name] += tensor.data.size();
@@ -101,6 +102,10 @@ struct ServedModel::Impl {
   std::string name;
   std::int64_t created = 0;
   std::uint64_t digest = 0;
+  std::string_view main_dtype;
+  Gauge info;                    // 1 as long as the model is in memory.
+  MemoryMetrics memory_metrics;  // Of an encoder.
+  MemoryBudget memory;
   ModelFile file;
   std::unique_ptr<Tokenizer> tokenizer;
   std::optional<ChatTemplate> chat_template;
@@ -112,6 +117,13 @@ struct ServedModel::Impl {
   std::unique_ptr<EmbeddingEngine> embedder;
 
   explicit Impl(ModelFile model_file) : file(std::move(model_file)) {}
+  ~Impl() {
+    info.set(0);
+    show_memory({});
+  }
+
+  // What an encoder takes; engines show theirs.
+  void show_memory(const MemoryBudget& budget) const;
 
   Status load_template(const std::filesystem::path& override_path);
   Result<std::unique_ptr<Model>> load_parts(const std::filesystem::path& template_override);
@@ -149,6 +161,11 @@ Status ServedModel::Impl::load_sampling_defaults() {
   return {};
 }
 
+void ServedModel::Impl::show_memory(const MemoryBudget& budget) const {
+  memory_metrics.bytes[MemoryKind::kWeights].set(static_cast<double>(budget.weight_bytes));
+  memory_metrics.bytes[MemoryKind::kActivations].set(static_cast<double>(budget.activation_bytes));
+}
+
 Status ServedModel::Impl::make_device(const ServedModelOptions& options) {
   const std::string source = file.identity();
   if (!options.packed_weights_dir.empty() && !source.empty()) {
@@ -182,7 +199,9 @@ Status ServedModel::Impl::start_engine(std::unique_ptr<Model> model, EngineOptio
   HEARTH_RETURN_IF_ERROR(check_vocabulary(*tokenizer, model->config().vocab_size));
   HEARTH_ASSIGN_OR_RETURN(const std::vector<TokenId> ids,
                           end_ids(*tokenizer, file, model->config().vocab_size));
-  HEARTH_ASSIGN_OR_RETURN(engine, Engine::start(std::move(model), ids, options, metrics));
+  HEARTH_ASSIGN_OR_RETURN(engine,
+                          Engine::start(std::move(model), ids, options, metrics.of_model(name)));
+  memory = engine->memory();
   return {};
 }
 
@@ -209,15 +228,22 @@ Status ServedModel::Impl::load_embedder(const EngineOptions& options, Metrics& m
   HEARTH_RETURN_IF_ERROR(text.get());
   if (!encoder) return encoder.error();
   HEARTH_RETURN_IF_ERROR(check_vocabulary(*tokenizer, description.vocab_size));
-  const auto& bytes = metrics.memory.bytes;
-  bytes[MemoryKind::kWeights].set(static_cast<double>((*encoder)->weight_bytes()));
-  bytes[MemoryKind::kActivations].set(static_cast<double>((*encoder)->activation_bytes()));
+  memory.weight_bytes = (*encoder)->weight_bytes();
+  memory.activation_bytes = (*encoder)->activation_bytes();
+  if (options.memory_bytes > 0 && memory.total_bytes() > options.memory_bytes) {
+    return make_status(StatusCode::kResourceExhausted,
+                       "the encoder takes {} bytes, but it may take {} at most",
+                       memory.total_bytes(), options.memory_bytes);
+  }
+  const ModelMetrics& model_metrics = metrics.of_model(name);
+  memory_metrics = model_metrics.memory;
+  show_memory(memory);
   EmbeddingEngineOptions engine_options;
   engine_options.max_model_len = options.max_model_len;
   engine_options.max_queued_requests = options.max_queued_requests;
   engine_options.unhealthy_after = options.unhealthy_after;
-  HEARTH_ASSIGN_OR_RETURN(embedder,
-                          EmbeddingEngine::start(*std::move(encoder), engine_options, metrics));
+  HEARTH_ASSIGN_OR_RETURN(
+      embedder, EmbeddingEngine::start(*std::move(encoder), engine_options, model_metrics));
   return {};
 }
 
@@ -230,6 +256,7 @@ Result<std::unique_ptr<ServedModel>> ServedModel::load(const ServedModelOptions&
       std::chrono::duration_cast<std::chrono::seconds>(system_clock().wall_now().time_since_epoch())
           .count();
   impl->digest = digest_of(impl->file);
+  impl->main_dtype = main_dtype_of(impl->file);
   HEARTH_RETURN_IF_ERROR(impl->make_device(options));
   HEARTH_RETURN_IF_ERROR(is_encoder(impl->file) ? impl->load_embedder(options.engine, metrics)
                                                 : impl->load_generator(options, metrics));
@@ -239,15 +266,25 @@ Result<std::unique_ptr<ServedModel>> ServedModel::load(const ServedModelOptions&
   const std::string_view kernels =
       options.kernels == "auto" ? best_kernel_set() : std::string_view(options.kernels);
   metrics.info.build.with({build.version, build.compiler, kernels}).set(1);
-  metrics.info.model
-      .with({impl->name,
-             impl->embedder ? impl->embedder->config().architecture
-                            : impl->engine->model_config().architecture,
-             main_dtype(impl->file),
-             fmt::format("{}", impl->embedder ? impl->embedder->max_model_len()
-                                              : impl->engine->max_model_len())})
-      .set(1);
+  impl->info =
+      metrics.info.model.with({impl->name,
+                               impl->embedder ? impl->embedder->config().architecture
+                                              : impl->engine->model_config().architecture,
+                               impl->main_dtype,
+                               fmt::format("{}", impl->embedder ? impl->embedder->max_model_len()
+                                                                : impl->engine->max_model_len())});
+  impl->info.set(1);
   return std::unique_ptr<ServedModel>(new ServedModel(std::move(impl)));
+}
+
+Result<std::size_t> ServedModel::least_memory(const ServedModelOptions& options) {
+  HEARTH_ASSIGN_OR_RETURN(const ModelFile file, open_model_file(options.path));
+  std::size_t weight_bytes = 0;
+  for (const TensorView& tensor : file.tensors())
+    weight_bytes += tensor.data.size();
+  if (is_encoder(file)) return weight_bytes;
+  HEARTH_ASSIGN_OR_RETURN(const ModelConfig config, read_model_config(file));
+  return Engine::least_memory(config, weight_bytes, options.engine);
 }
 
 ServedModel::ServedModel(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -279,6 +316,14 @@ const Status& ServedModel::chat_template_status() const {
 
 const SamplingParams& ServedModel::sampling_defaults() const {
   return impl_->sampling_defaults;
+}
+
+const MemoryBudget& ServedModel::memory() const {
+  return impl_->memory;
+}
+
+std::string_view ServedModel::main_dtype() const {
+  return impl_->main_dtype;
 }
 
 std::string_view ServedModel::device_description() const {

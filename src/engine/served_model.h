@@ -53,6 +53,10 @@ class ServedModel {
                                                    Metrics& metrics);
   ~ServedModel();
 
+  // About the least memory it would take, from the file's directory of tensors alone. Fails like
+  // load() when the file cannot be read.
+  static Result<std::size_t> least_memory(const ServedModelOptions& options);
+
   const std::string& name() const;
   std::int64_t created() const;  // Unix time of loading, seconds.
   const ModelFile& file() const;
@@ -66,6 +70,8 @@ class ServedModel {
   const Status& chat_template_status() const;
   // What a request gets that sets nothing else.
   const SamplingParams& sampling_defaults() const;
+  const MemoryBudget& memory() const;
+  std::string_view main_dtype() const;  // The number format of most weights, by bytes.
   std::string_view device_description() const;
   // Of a model that generates text; there is one unless there is an embedder.
   Engine& engine() const;

@@ -141,7 +141,7 @@ TEST_P(ServedAnswersTest, AreTheSameBitsAloneAndInAnyCompany) {
     for (const GenerationRequest& request : requests()) {
       alone.push_back(bits_of(collect(**model->engine().submit(request, {}), request.num_choices)));
     }
-    EXPECT_EQ(metrics_.engine.draft_tokens.value(), 0.0);
+    EXPECT_EQ(metrics_.of_model("tiny.Q8_0").engine.draft_tokens.value(), 0.0);
   }
   struct Setting {
     std::size_t max_num_seqs, max_num_batched_tokens, num_blocks;
@@ -166,8 +166,8 @@ TEST_P(ServedAnswersTest, AreTheSameBitsAloneAndInAnyCompany) {
           << "request " << idx << " with " << seqs << " sequences and " << budget << " tokens";
     }
   }
-  EXPECT_GT(metrics_.engine.preemptions.value(), 0.0);
-  EXPECT_GT(metrics_.engine.accepted_draft_tokens.value(), 20.0);
+  EXPECT_GT(metrics_.of_model("tiny.Q8_0").engine.preemptions.value(), 0.0);
+  EXPECT_GT(metrics_.of_model("tiny.Q8_0").engine.accepted_draft_tokens.value(), 20.0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, ServedAnswersTest,

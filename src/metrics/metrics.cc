@@ -10,7 +10,10 @@
 #include <prometheus/text_serializer.h>
 
 #include <algorithm>
+#include <functional>
 #include <iterator>
+#include <map>
+#include <mutex>
 #include <sstream>
 #include <type_traits>
 #include <utility>
@@ -54,6 +57,8 @@ double Histogram::sum() const {
 namespace {
 
 using Buckets = std::vector<double>;
+
+constexpr const char* kModelLabel = "model";
 
 // The upper bounds known from other servers' dashboards, refined where they are too coarse for
 // small models on a fast machine.
@@ -113,12 +118,13 @@ struct Family<Handle>::Impl {
   prometheus::Family<Series>* family = nullptr;
   std::vector<std::string> labels;
   Buckets buckets;
+  prometheus::Labels common;
 };
 
 template <typename Handle>
 Handle Family<Handle>::with(std::initializer_list<std::string_view> label_values) const {
   if (impl_ == nullptr || label_values.size() != impl_->labels.size()) return Handle();
-  prometheus::Labels labels;
+  prometheus::Labels labels = impl_->common;
   auto name = impl_->labels.begin();
   for (const std::string_view value : label_values)
     labels.emplace(*name++, value);
@@ -138,23 +144,32 @@ struct Metrics::Impl {
   std::vector<MetricInfo> declarations;
   // What the members of type Family point to.
   std::vector<std::shared_ptr<const void>> families;
+
+  std::mutex mutex;
+  std::map<std::string, ModelMetrics, std::less<>> models;
 };
 
-// Turns one declaration into a registered family, its series and a row for the documentation.
+// Turns one declaration into a registered family, its series and a row for the documentation. The
+// declarations of a model's metrics are read once for their rows, and again for each model's
+// series.
 class MetricsBuilder {
  public:
+  enum class Mode { kRowsAndSeries, kRows, kSeries };
+
   struct Spec {
     std::string_view name;
     std::string_view unit;
     std::string_view help;
   };
 
-  explicit MetricsBuilder(Metrics& metrics) : impl_(*metrics.impl_) {}
+  explicit MetricsBuilder(Metrics& metrics, Mode mode = Mode::kRowsAndSeries,
+                          prometheus::Labels common = {})
+      : impl_(*metrics.impl_), mode_(mode), common_(std::move(common)) {}
 
   template <typename Handle>
   void add(Handle& out, const Spec& spec, const Buckets& buckets = {}) {
     record(spec, type_of<Handle>(), {}, buckets);
-    out = series(family<Handle>(spec), {}, buckets);
+    if (mode_ != Mode::kRows) out = series(family<Handle>(spec), common_, buckets);
   }
 
   // `values` are the label's values in the order of the enumerators.
@@ -163,9 +178,12 @@ class MetricsBuilder {
            const std::string_view (&values)[N]) {
     static_assert(N == static_cast<std::size_t>(Enum::kCount));
     record(spec, type_of<Handle>(), {label}, {});
+    if (mode_ == Mode::kRows) return;
     auto& registered = family<Handle>(spec);
     for (std::size_t i = 0; i < N; ++i) {
-      out.series_[i] = series(registered, {{label, std::string(values[i])}}, {});
+      prometheus::Labels labels = common_;
+      labels.emplace(label, values[i]);
+      out.series_[i] = series(registered, labels, {});
     }
   }
 
@@ -173,9 +191,10 @@ class MetricsBuilder {
   void add(Family<Handle>& out, const Spec& spec, const std::vector<std::string>& labels,
            const Buckets& buckets = {}) {
     record(spec, type_of<Handle>(), labels, buckets);
+    if (mode_ == Mode::kRows) return;
     using FamilyImpl = typename Family<Handle>::Impl;
-    const auto created = std::make_shared<const FamilyImpl>(
-        FamilyImpl{.family = &family<Handle>(spec), .labels = labels, .buckets = buckets});
+    const auto created = std::make_shared<const FamilyImpl>(FamilyImpl{
+        .family = &family<Handle>(spec), .labels = labels, .buckets = buckets, .common = common_});
     out.impl_ = created.get();
     impl_.families.push_back(created);
   }
@@ -188,13 +207,15 @@ class MetricsBuilder {
     return MetricType::kHistogram;
   }
 
-  void record(const Spec& spec, MetricType type, const std::vector<std::string>& labels,
+  void record(const Spec& spec, MetricType type, std::vector<std::string> labels,
               const Buckets& buckets) {
+    if (mode_ == Mode::kSeries) return;
+    if (mode_ == Mode::kRows) labels.insert(labels.begin(), kModelLabel);
     impl_.declarations.push_back({.name = std::string(spec.name),
                                   .type = type,
                                   .unit = std::string(spec.unit),
                                   .help = std::string(spec.help),
-                                  .labels = labels,
+                                  .labels = std::move(labels),
                                   .buckets = buckets});
   }
 
@@ -220,6 +241,8 @@ class MetricsBuilder {
   }
 
   Metrics::Impl& impl_;
+  const Mode mode_;
+  const prometheus::Labels common_;
 };
 
 namespace {
@@ -240,15 +263,21 @@ void declare(MetricsBuilder& builder, HttpMetrics& http) {
                "Requests whose client went away before its answer was complete."});
 }
 
+// One family: with the label `model` where the model is known, without it where it is not.
+void declare_rejections(MetricsBuilder& builder, PerLabel<Counter, RejectionReason>& rejected) {
+  builder.add(rejected,
+              {"hearth_admission_rejections_total", "requests",
+               "Requests refused before any work was done for them, by reason; without a model "
+               "where none was found for them."},
+              "reason", {"queue_full", "too_long", "invalid", "unavailable"});
+}
+
 void declare(MetricsBuilder& builder, RequestMetrics& request) {
   builder.add(request.finished,
               {"hearth_requests_finished_total", "choices",
                "Choices that ended, by the reason reported to the client."},
               "finished_reason", {"stop", "length", "cancelled", "error"});
-  builder.add(request.rejected,
-              {"hearth_admission_rejections_total", "requests",
-               "Requests refused before any work was done for them, by reason."},
-              "reason", {"queue_full", "too_long", "invalid", "unavailable"});
+  declare_rejections(builder, request.rejected);
   builder.add(request.time_to_first_token,
               {"hearth_time_to_first_token_seconds", "seconds",
                "Time from the arrival of a request, tokenizing included, to its first token."},
@@ -376,6 +405,30 @@ void declare(MetricsBuilder& builder, MemoryMetrics& memory) {
                                       "KV cache blocks in use divided by all blocks, 0 to 1."});
 }
 
+void declare(MetricsBuilder& builder, PoolMetrics& pool) {
+  builder.add(pool.memory_budget, {"hearth_models_memory_budget_bytes", "bytes",
+                                   "Memory that all models together may take."});
+  builder.add(pool.memory_used,
+              {"hearth_model_memory_bytes", "bytes",
+               "Memory a model takes now: weights, keys and values, activations."},
+              {kModelLabel});
+  builder.add(pool.loaded,
+              {"hearth_model_loaded", "", "1 while a model is in memory and answers, else 0."},
+              {kModelLabel});
+  builder.add(pool.loads,
+              {"hearth_model_loads_total", "loads",
+               "Attempts to load a model, by outcome: loaded, no_memory or failed."},
+              {std::string(kModelLabel), "outcome"});
+  builder.add(pool.unloads,
+              {"hearth_model_unloads_total", "unloads",
+               "Models taken out of memory, by reason: requested, unused, evicted or file_lost."},
+              {std::string(kModelLabel), "reason"});
+  builder.add(pool.load_duration,
+              {"hearth_model_load_duration_seconds", "seconds",
+               "Time to load a model, waiting for room included."},
+              {kModelLabel}, request_time_buckets());
+}
+
 void declare(MetricsBuilder& builder, InfoMetrics& info) {
   builder.add(info.build, {"hearth_build_info", "", "Constant 1; the labels tell what is running."},
               {"version", "compiler", "kernels"});
@@ -383,17 +436,37 @@ void declare(MetricsBuilder& builder, InfoMetrics& info) {
               {"model", "architecture", "quantization", "max_model_len"});
 }
 
+void declare(MetricsBuilder& builder, ModelMetrics& model) {
+  declare(builder, model.request);
+  declare(builder, model.tokens);
+  declare(builder, model.engine);
+  declare(builder, model.embedding);
+  declare(builder, model.memory);
+}
+
 }  // namespace
 
 Metrics::Metrics() : impl_(std::make_unique<Impl>()) {
   MetricsBuilder builder(*this);
   declare(builder, http);
-  declare(builder, request);
-  declare(builder, tokens);
-  declare(builder, engine);
-  declare(builder, embedding);
-  declare(builder, memory);
+  MetricsBuilder model_rows(*this, MetricsBuilder::Mode::kRows);
+  ModelMetrics none;
+  declare(model_rows, none);
+  MetricsBuilder series(*this, MetricsBuilder::Mode::kSeries);
+  declare_rejections(series, pool.rejected);
+  declare(builder, pool);
   declare(builder, info);
+}
+
+const ModelMetrics& Metrics::of_model(std::string_view name) {
+  const std::lock_guard lock(impl_->mutex);
+  if (const auto found = impl_->models.find(name); found != impl_->models.end()) {
+    return found->second;
+  }
+  MetricsBuilder builder(*this, MetricsBuilder::Mode::kSeries, {{kModelLabel, std::string(name)}});
+  ModelMetrics& model = impl_->models[std::string(name)];
+  declare(builder, model);
+  return model;
 }
 
 Metrics::~Metrics() = default;

@@ -6,8 +6,9 @@
 // cheap to copy, may be used from any thread, and must not outlive the Metrics object they came
 // from. A default-constructed handle ignores updates. Updates never fail.
 //
-//   metrics.request.time_to_first_token.observe(seconds);
-//   metrics.request.finished[FinishedReason::kStop].increment();
+//   const ModelMetrics& model = metrics.of_model("chat");
+//   model.request.time_to_first_token.observe(seconds);
+//   model.request.finished[FinishedReason::kStop].increment();
 //   metrics.http.requests.with({"/v1/completions", "POST", "200"}).increment();
 #pragma once
 
@@ -163,6 +164,26 @@ struct MemoryMetrics {
   Gauge kv_cache_usage;         // Blocks in use / all blocks, 0 to 1.
 };
 
+// Of one model; every series has the label `model`.
+struct ModelMetrics {
+  RequestMetrics request;
+  TokenMetrics tokens;
+  EngineMetrics engine;
+  EmbeddingMetrics embedding;
+  MemoryMetrics memory;
+};
+
+// Which models are in memory. The label `model` comes first.
+struct PoolMetrics {
+  Gauge memory_budget;              // Bytes that all models together may take.
+  Family<Gauge> memory_used;        // {model}: bytes it takes of those.
+  Family<Gauge> loaded;             // {model}: 1 while requests can be answered, else 0.
+  Family<Counter> loads;            // {model, outcome}
+  Family<Counter> unloads;          // {model, reason}
+  Family<Histogram> load_duration;  // {model}, seconds.
+  PerLabel<Counter, RejectionReason> rejected;  // Refused before a model was known.
+};
+
 struct InfoMetrics {    // Constant 1; the facts are in the labels.
   Family<Gauge> build;  // {version, compiler, kernels}
   Family<Gauge> model;  // {model, architecture, quantization, max_model_len}
@@ -188,12 +209,12 @@ class Metrics {
   Metrics& operator=(const Metrics&) = delete;
 
   HttpMetrics http;
-  RequestMetrics request;
-  TokenMetrics tokens;
-  EngineMetrics engine;
-  EmbeddingMetrics embedding;
-  MemoryMetrics memory;
+  PoolMetrics pool;
   InfoMetrics info;
+
+  // The series of one model, which exist from the first call on; lives as long as this object.
+  // Names come from whoever operates the server, never from requests. Thread-safe, with a lock.
+  const ModelMetrics& of_model(std::string_view name);
 
   // The state of all series in the Prometheus text format, with the process's own CPU time, memory,
   // threads and open files.

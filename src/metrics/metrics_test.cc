@@ -13,33 +13,59 @@ namespace {
 using ::testing::HasSubstr;
 
 TEST(Metrics, EveryUpdateShowsInTheText) {
-  const Metrics metrics;
-  metrics.tokens.generation.increment(7);
-  metrics.engine.requests_running.set(3);
-  metrics.engine.requests_running.add(-1);
-  metrics.request.finished[FinishedReason::kLength].increment();
-  metrics.request.rejected[RejectionReason::kUnavailable].increment(2);
-  metrics.memory.bytes[MemoryKind::kWeights].set(123456789012.0);
-  metrics.memory.kv_blocks[KvBlockState::kFree].set(5);
-  metrics.request.time_to_first_token.observe(0.3);
+  Metrics metrics;
+  const ModelMetrics& model = metrics.of_model("m");
+  model.tokens.generation.increment(7);
+  model.engine.requests_running.set(3);
+  model.engine.requests_running.add(-1);
+  model.request.finished[FinishedReason::kLength].increment();
+  model.request.rejected[RejectionReason::kUnavailable].increment(2);
+  model.memory.bytes[MemoryKind::kWeights].set(123456789012.0);
+  model.memory.kv_blocks[KvBlockState::kFree].set(5);
+  model.request.time_to_first_token.observe(0.3);
   const std::string text = metrics.text();
-  EXPECT_THAT(text, HasSubstr("\nhearth_generation_tokens_total 7\n"));
-  EXPECT_THAT(text, HasSubstr("\nhearth_num_requests_running 2\n"));
-  EXPECT_THAT(text, HasSubstr("\nhearth_requests_finished_total{finished_reason=\"length\"} 1\n"));
-  EXPECT_THAT(text, HasSubstr("\nhearth_admission_rejections_total{reason=\"unavailable\"} 2\n"));
-  EXPECT_THAT(text, HasSubstr("\nhearth_memory_bytes{kind=\"weights\"} 123456789012\n"));
-  EXPECT_THAT(text, HasSubstr("\nhearth_kv_blocks{state=\"free\"} 5\n"));
-  EXPECT_THAT(text, HasSubstr("\nhearth_time_to_first_token_seconds_bucket{le=\"0.25\"} 0\n"));
-  EXPECT_THAT(text, HasSubstr("\nhearth_time_to_first_token_seconds_bucket{le=\"0.5\"} 1\n"));
-  EXPECT_THAT(text, HasSubstr("\nhearth_time_to_first_token_seconds_bucket{le=\"+Inf\"} 1\n"));
-  EXPECT_THAT(text, HasSubstr("\nhearth_time_to_first_token_seconds_sum 0.3\n"));
+  EXPECT_THAT(text, HasSubstr("\nhearth_generation_tokens_total{model=\"m\"} 7\n"));
+  EXPECT_THAT(text, HasSubstr("\nhearth_num_requests_running{model=\"m\"} 2\n"));
+  EXPECT_THAT(
+      text,
+      HasSubstr("\nhearth_requests_finished_total{finished_reason=\"length\",model=\"m\"} 1\n"));
+  EXPECT_THAT(
+      text,
+      HasSubstr("\nhearth_admission_rejections_total{model=\"m\",reason=\"unavailable\"} 2\n"));
+  EXPECT_THAT(text,
+              HasSubstr("\nhearth_memory_bytes{kind=\"weights\",model=\"m\"} 123456789012\n"));
+  EXPECT_THAT(text, HasSubstr("\nhearth_kv_blocks{model=\"m\",state=\"free\"} 5\n"));
+  EXPECT_THAT(
+      text, HasSubstr("\nhearth_time_to_first_token_seconds_bucket{model=\"m\",le=\"0.25\"} 0\n"));
+  EXPECT_THAT(text,
+              HasSubstr("\nhearth_time_to_first_token_seconds_bucket{model=\"m\",le=\"0.5\"} 1\n"));
+  EXPECT_THAT(
+      text, HasSubstr("\nhearth_time_to_first_token_seconds_bucket{model=\"m\",le=\"+Inf\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("\nhearth_time_to_first_token_seconds_sum{model=\"m\"} 0.3\n"));
+}
+
+TEST(Metrics, EachModelHasItsOwnSeries) {
+  Metrics metrics;
+  metrics.of_model("a").tokens.generation.increment(1);
+  metrics.of_model("b").tokens.generation.increment(2);
+  metrics.of_model("a").tokens.generation.increment(1);
+  metrics.pool.rejected[RejectionReason::kInvalid].increment(3);
+  const std::string text = metrics.text();
+  EXPECT_THAT(text, HasSubstr("\nhearth_generation_tokens_total{model=\"a\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("\nhearth_generation_tokens_total{model=\"b\"} 2\n"));
+  EXPECT_THAT(text, HasSubstr("\nhearth_admission_rejections_total{reason=\"invalid\"} 3\n"));
+  const std::string_view name = "# HELP hearth_admission_rejections_total ";
+  EXPECT_EQ(text.find(name), text.rfind(name));
 }
 
 TEST(Metrics, BucketsHoldTheirUpperBound) {
-  const Metrics metrics;
-  metrics.engine.step_sequences.observe(4);
-  EXPECT_THAT(metrics.text(), HasSubstr("\nhearth_step_sequences_bucket{le=\"4\"} 1\n"));
-  EXPECT_THAT(metrics.text(), HasSubstr("\nhearth_step_sequences_bucket{le=\"2\"} 0\n"));
+  Metrics metrics;
+  const ModelMetrics& model = metrics.of_model("m");
+  model.engine.step_sequences.observe(4);
+  EXPECT_THAT(metrics.text(),
+              HasSubstr("\nhearth_step_sequences_bucket{model=\"m\",le=\"4\"} 1\n"));
+  EXPECT_THAT(metrics.text(),
+              HasSubstr("\nhearth_step_sequences_bucket{model=\"m\",le=\"2\"} 0\n"));
 }
 
 TEST(Metrics, FamiliesResolveTheSameSeriesForTheSameLabels) {
@@ -71,12 +97,13 @@ TEST(Metrics, IdleHandlesIgnoreUpdates) {
 }
 
 TEST(Metrics, ConcurrentUpdatesAreAllCounted) {
-  const Metrics metrics;
+  Metrics metrics;
+  const ModelMetrics& model = metrics.of_model("m");
   constexpr int kNumUpdates = 2000;
-  const auto work = [&metrics] {
+  const auto work = [&metrics, &model] {
     for (int i = 0; i < kNumUpdates; ++i) {
-      metrics.tokens.generation.increment();
-      metrics.request.inter_token_latency.observe(0.01);
+      model.tokens.generation.increment();
+      model.request.inter_token_latency.observe(0.01);
       metrics.http.requests.with({"/h", "GET", "200"}).increment();
     }
   };
@@ -85,8 +112,8 @@ TEST(Metrics, ConcurrentUpdatesAreAllCounted) {
     const std::jthread second(work);
     EXPECT_FALSE(metrics.text().empty());
   }
-  EXPECT_EQ(metrics.tokens.generation.value(), 2 * kNumUpdates);
-  EXPECT_EQ(metrics.request.inter_token_latency.count(), 2u * kNumUpdates);
+  EXPECT_EQ(model.tokens.generation.value(), 2 * kNumUpdates);
+  EXPECT_EQ(model.request.inter_token_latency.count(), 2u * kNumUpdates);
   EXPECT_EQ(metrics.http.requests.with({"/h", "GET", "200"}).value(), 2 * kNumUpdates);
 }
 
@@ -105,12 +132,18 @@ TEST(Metrics, DeclarationsFollowTheNamingRules) {
 }
 
 TEST(Metrics, EveryDeclarationIsDocumentedAndExposed) {
-  const Metrics metrics;
+  Metrics metrics;
+  const ModelMetrics& model = metrics.of_model("m");
   metrics.http.requests.with({"a", "b", "c"}).increment();
   metrics.http.request_duration.with({"a", "b"}).observe(1);
   metrics.info.build.with({"a", "b", "c"}).set(1);
   metrics.info.model.with({"a", "b", "c", "d"}).set(1);
-  metrics.memory.kv_cache_info.with({"a"}).set(1);
+  model.memory.kv_cache_info.with({"a"}).set(1);
+  metrics.pool.memory_used.with({"m"}).set(1);
+  metrics.pool.loaded.with({"m"}).set(1);
+  metrics.pool.loads.with({"m", "loaded"}).increment();
+  metrics.pool.unloads.with({"m", "unused"}).increment();
+  metrics.pool.load_duration.with({"m"}).observe(1);
   const std::string page = metrics_markdown();
   const std::string text = metrics.text();
   for (const MetricInfo& info : metrics.declarations()) {

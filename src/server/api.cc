@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/utf8.h"
+#include "server/admin.h"
 #include "server/api_call.h"
 #include "server/api_request.h"
 #include "server/prompt.h"
@@ -67,11 +68,13 @@ json::Value model_json(const ModelStatus& model, const std::string& name) {
                    {"owned_by", "hearth"},
                    {"root", model.names.front()},
                    {"parent", nullptr},
-                   {"status", model_state_name(model.state)}};
+                   {"status", model_state_name(model.state)},
+                   {"memory_bytes", static_cast<std::int64_t>(model.memory_bytes)}};
   if (!model.failure.empty()) out.append("failure", model.failure);
   if (model.lease == nullptr) return out;
   const auto capabilities = model.lease->capabilities();
   out.append("capabilities", json::Array(capabilities.begin(), capabilities.end()));
+  out.append("precision", model.lease->precision);
   out.append("max_model_len", count(model.lease->max_model_len()));
   out.append("meta", meta_json(*model.lease));
   return out;
@@ -109,15 +112,22 @@ std::optional<ApiError> check_echo(const GenerationJob& job) {
 
 }  // namespace
 
+std::function<void(HttpResponse)> Api::responder(const Call& call) {
+  return [exchange = call.exchange](const HttpResponse& response) {
+    exchange->post([exchange, response] { exchange->respond(response); });
+  };
+}
+
 struct Api::Route {
   RouteInfo info;
   Handler handler;
   Need need = Need::kNothing;
   bool on_worker = false;
+  bool for_admins = false;
 };
 
 const std::vector<Api::Route>& Api::routes() {
-  constexpr bool kWorker = true;
+  constexpr bool kWorker = true, kAdmins = true;
   using enum Need;
   static const std::vector<Route> table = {
       {{"POST", "/v1/chat/completions", "Answer a conversation.", chat_schema},
@@ -176,6 +186,22 @@ const std::vector<Api::Route>& Api::routes() {
       {{"GET", "/healthz", "Generates one token; the result is kept for a while.", nullptr},
        &Api::probe},
       {{"GET", "/metrics", "Prometheus metrics.", nullptr}, &Api::metrics_text, kNothing, kWorker},
+      {{"GET", "/admin/models", "Models and their memory; needs the admin token.", nullptr},
+       &Api::admin_models,
+       kNothing,
+       !kWorker,
+       kAdmins},
+      {{"POST", "/admin/models/load", "Load a model; needs the admin token.", admin_load_schema},
+       &Api::load_model,
+       kNothing,
+       kWorker,
+       kAdmins},
+      {{"POST", "/admin/models/unload", "Unload a model; needs the admin token.",
+        admin_unload_schema},
+       &Api::unload_model,
+       kNothing,
+       kWorker,
+       kAdmins},
       {{"GET", "/openapi.json", "This description.", nullptr}, &Api::openapi},
       {{"GET", "/docs", "This description as a page.", nullptr}, &Api::docs},
       {{"GET", "/", "Where to look.", nullptr}, &Api::index},
@@ -236,6 +262,13 @@ void Api::handle(HttpRequest request, std::shared_ptr<HttpExchange> exchange) {
 }
 
 void Api::dispatch(const Route& route, Call call) {
+  if (route.for_admins) {
+    if (const auto refusal = check_admin(call.request, options_.admin_token)) {
+      HttpResponse response = error_response(*refusal);
+      if (refusal->status == 401) response.headers.emplace_back("www-authenticate", "Bearer");
+      return call.respond(std::move(response));
+    }
+  }
   if (!route.on_worker) {
     (this->*route.handler)(call);
     return;
@@ -264,13 +297,22 @@ void Api::post_to_worker(const std::shared_ptr<Call>& call, std::function<void()
                                                options_.max_waiting_for_worker)));
 }
 
+// False when the call has been answered.
+bool Api::parse_body(Call& call) {
+  auto body = parse_json_object(call.request.body);
+  if (!body) {
+    reject(call, body.error());
+    return false;
+  }
+  call.body = *std::move(body);
+  return true;
+}
+
 // On a worker. A model that must be loaded first holds no worker up: the rest comes when it is
 // there.
 void Api::run_with_model(const std::shared_ptr<Call>& call, const Route& route) {
   if (call->request.method == "POST") {
-    auto body = parse_json_object(call->request.body);
-    if (!body) return reject(*call, body.error());
-    call->body = *std::move(body);
+    if (!parse_body(*call)) return;
     auto name = requested_model(call->body);
     if (!name) return reject(*call, name.error());
     call->model_name = *std::move(name);
@@ -327,7 +369,9 @@ void Api::reject(Call& call, const ApiError& error) {
   if (error.code == "context_length_exceeded") reason = RejectionReason::kTooLong;
   if (error.code == "overloaded") reason = RejectionReason::kQueueFull;
   if (error.code == "loading") reason = RejectionReason::kUnavailable;
-  metrics_.request.rejected[reason].increment();
+  const auto& rejected =
+      call.model ? metrics_.of_model(call.model->name).request.rejected : metrics_.pool.rejected;
+  rejected[reason].increment();
   call.respond(error_response(error));
 }
 
@@ -481,14 +525,26 @@ void Api::probe(Call& call) {
 void Api::metrics_text(Call& call) {
   for (const ModelStatus& model : pool_.list()) {
     if (model.lease == nullptr) continue;
-    metrics_.engine.healthy.set(model.lease->healthy() ? 1 : 0);
-    metrics_.engine.last_step_age.set(
-        std::chrono::duration<double>(model.lease->since_last_step()).count());
+    const EngineMetrics& engine = metrics_.of_model(model.lease->name).engine;
+    engine.healthy.set(model.lease->healthy() ? 1 : 0);
+    engine.last_step_age.set(std::chrono::duration<double>(model.lease->since_last_step()).count());
   }
   HttpResponse response;
   response.content_type = std::string(Metrics::kContentType);
   response.body = metrics_.text();
   call.respond(std::move(response));
+}
+
+void Api::admin_models(Call& call) {
+  call.respond(json_response(admin_models_json(pool_.list(), pool_.memory_bytes())));
+}
+
+void Api::load_model(Call& call) {
+  if (parse_body(call)) admin_load(pool_, call.body, responder(call));
+}
+
+void Api::unload_model(Call& call) {
+  if (parse_body(call)) admin_unload(pool_, call.body, responder(call));
 }
 
 void Api::openapi(Call& call) {

@@ -32,6 +32,7 @@ struct ApiOptions {
   std::chrono::milliseconds sse_keep_alive{15'000};
   std::chrono::milliseconds health_probe_ttl{10'000};
   HostPolicy host;
+  std::string admin_token;  // Of the /admin endpoints. Empty: nobody may use them.
 };
 
 // Thread-safe. Light routes are answered at once; bodies are parsed, rendered and tokenized by the
@@ -62,6 +63,8 @@ class Api {
 
   void dispatch(const Route& route, Call call);
   void post_to_worker(const std::shared_ptr<Call>& call, std::function<void()> task);
+  bool parse_body(Call& call);
+  static std::function<void(HttpResponse)> responder(const Call& call);
   void run_with_model(const std::shared_ptr<Call>& call, const Route& route);
   static std::optional<ApiError> check_purpose(const Call& call, Need need);
   void answer_options(std::string_view path, HttpExchange& exchange) const;
@@ -83,6 +86,9 @@ class Api {
   void ready(Call& call);
   void probe(Call& call);
   void metrics_text(Call& call);
+  void admin_models(Call& call);
+  void load_model(Call& call);
+  void unload_model(Call& call);
   void openapi(Call& call);
   void docs(Call& call);
   void index(Call& call);

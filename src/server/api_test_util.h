@@ -66,7 +66,7 @@ class ApiTest : public testing::Test {
                        may_load_.get_future().wait();
                        return LoadedModel{.ref = tiny_model()};
                      }});
-    models_ = std::make_unique<ModelPool>(ModelPoolOptions{}, std::move(specs));
+    models_ = std::make_unique<ModelPool>(ModelPoolOptions{}, std::move(specs), metrics_);
     server_ = Server::start(options, *models_, metrics_).value();
     models_->load("tiny", [this](const Status&) { loaded_.set_value(); });
     if (load_model) serve_model();

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <malloc.h>
 #include <pthread.h>
 
 #include <algorithm>
@@ -25,10 +26,6 @@ constexpr std::chrono::seconds kRetryFailedAfter{30};
 
 std::string mebibytes(std::size_t bytes) {
   return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
-}
-
-ApiError not_now(std::string code, std::string message) {
-  return unavailable(std::move(code), std::move(message));
 }
 
 Status no_such_name(std::string_view name) {
@@ -55,7 +52,9 @@ struct Entry {
   std::vector<Waiter> waiting;
   std::vector<OnDone> on_loaded;
   std::vector<OnDone> on_unloaded;
-  std::optional<TimePoint> cut_at;  // While unloading: when answers under way are failed.
+  // While unloading.
+  std::optional<TimePoint> cut_at;      // When answers under way are failed.
+  std::string_view unload_reason = {};  // For the metrics.
 
   const std::string& name() const { return spec.names.front(); }
   bool is_called(std::string_view name) const {
@@ -63,6 +62,16 @@ struct Entry {
   }
   bool is_idle() const { return state == ModelState::kLoaded && num_answers == 0; }
 };
+
+bool lacks_memory(const Status& status) {
+  return status.code() == StatusCode::kResourceExhausted;
+}
+
+ApiError load_failure(const Entry& entry) {
+  return unavailable(
+      lacks_memory(entry.failure) ? "overloaded" : "model_failed",
+      fmt::format("The model '{}' cannot be loaded: {}.", entry.name(), entry.failure.message()));
+}
 
 // What is left to call once the mutex is free.
 using Calls = std::vector<std::function<void()>>;
@@ -102,7 +111,8 @@ ApiError no_such_model(const std::vector<ModelStatus>& models) {
 }
 
 struct ModelPool::Impl {
-  Impl(const ModelPoolOptions& pool_options, std::vector<ModelSpec> specs, const Clock& pool_clock);
+  Impl(const ModelPoolOptions& pool_options, std::vector<ModelSpec> specs, Metrics& pool_metrics,
+       const Clock& pool_clock);
   ~Impl();
 
   // A lease's end of the pool.
@@ -124,7 +134,8 @@ struct ModelPool::Impl {
   std::optional<ApiResult<ModelLease>> wait_for_load(Entry& entry, Waiting& waiting);
   ModelStatus status_of(Entry& entry);
   void queue_load(Entry& entry);
-  void begin_unload(Entry& entry, std::optional<TimePoint> cut_at);
+  void begin_unload(Entry& entry, std::string_view reason, std::optional<TimePoint> cut_at);
+  void show(const Entry& entry) const;
   Entry* least_recently_used();
   std::size_t used_bytes() const;
   std::size_t free_bytes() const;
@@ -150,6 +161,7 @@ struct ModelPool::Impl {
   void call_out(Lock& lock, Calls calls);
 
   const ModelPoolOptions options;
+  Metrics& metrics;
   const Clock& clock;
 
   std::mutex mutex;
@@ -166,14 +178,16 @@ struct ModelPool::Impl {
 };
 
 ModelPool::Impl::Impl(const ModelPoolOptions& pool_options, std::vector<ModelSpec> specs,
-                      const Clock& pool_clock)
-    : options(pool_options), clock(pool_clock) {
+                      Metrics& pool_metrics, const Clock& pool_clock)
+    : options(pool_options), metrics(pool_metrics), clock(pool_clock) {
+  metrics.pool.memory_budget.set(static_cast<double>(options.memory_bytes));
   for (ModelSpec& spec : specs) {
     HEARTH_CHECK(!spec.names.empty() && spec.load);
     for (const std::string& name : spec.names)
       HEARTH_CHECK(find(name) == nullptr);
     entries.push_back(std::make_unique<Entry>());
     entries.back()->spec = std::move(spec);
+    show(*entries.back());
   }
   loader = std::thread([this] { run_loader(); });
   keeper = std::thread([this] { run_keeper(); });
@@ -223,7 +237,7 @@ void ModelPool::Impl::release(const Token& token) {
 
 std::optional<ApiResult<ModelLease>> ModelPool::Impl::acquire(Entry& entry, Waiting& waiting) {
   if (refusing) {
-    return std::unexpected(not_now("unavailable", "The server is shutting down."));
+    return std::unexpected(unavailable("unavailable", "The server is shutting down."));
   }
   const std::string& name = entry.name();
   switch (entry.state) {
@@ -231,20 +245,19 @@ std::optional<ApiResult<ModelLease>> ModelPool::Impl::acquire(Entry& entry, Wait
       return lease(entry, /*is_answer=*/true);
     case ModelState::kFailed:
       if (options.load_on_demand && clock.now() - entry.failed_at >= kRetryFailedAfter) break;
-      return std::unexpected(not_now("model_failed", fmt::format("The model '{}' cannot be loaded: "
-                                                                 "{}.",
-                                                                 name, entry.failure.message())));
+      return std::unexpected(load_failure(entry));
     case ModelState::kLoading:
       if (options.load_on_demand) break;
-      return std::unexpected(not_now("loading", "The model is still loading."));
+      return std::unexpected(unavailable("loading", "The model is still loading."));
     case ModelState::kUnloaded:
       if (options.load_on_demand) break;
-      if (entry.queued) return std::unexpected(not_now("loading", "The model is still loading."));
+      if (entry.queued)
+        return std::unexpected(unavailable("loading", "The model is still loading."));
       [[fallthrough]];
     case ModelState::kUnloading:
       if (options.load_on_demand) break;
       return std::unexpected(
-          not_now("model_not_loaded", fmt::format("The model '{}' is not loaded now.", name)));
+          unavailable("model_not_loaded", fmt::format("The model '{}' is not loaded now.", name)));
   }
   return wait_for_load(entry, waiting);
 }
@@ -253,10 +266,10 @@ std::optional<ApiResult<ModelLease>> ModelPool::Impl::wait_for_load(Entry& entry
                                                                     Waiting& waiting) {
   std::erase_if(entry.waiting, [](const Waiter& waiter) { return waiter.stop.stop_requested(); });
   if (entry.waiting.size() >= options.max_waiting) {
-    return std::unexpected(
-        not_now("overloaded",
-                fmt::format("{} requests wait for the model '{}' to be loaded, the most allowed.",
-                            options.max_waiting, entry.name())));
+    return std::unexpected(unavailable(
+        "overloaded",
+        fmt::format("{} requests wait for the model '{}' to be loaded, the most allowed.",
+                    options.max_waiting, entry.name())));
   }
   entry.waiting.push_back({std::move(waiting.stop), std::move(waiting.on_lease)});
   queue_load(entry);
@@ -284,10 +297,20 @@ void ModelPool::Impl::queue_load(Entry& entry) {
   changed.notify_all();
 }
 
-void ModelPool::Impl::begin_unload(Entry& entry, std::optional<TimePoint> cut_at) {
+void ModelPool::Impl::begin_unload(Entry& entry, std::string_view reason,
+                                   std::optional<TimePoint> cut_at) {
   entry.state = ModelState::kUnloading;
+  entry.unload_reason = reason;
   entry.cut_at = cut_at;
+  show(entry);
   changed.notify_all();
+}
+
+void ModelPool::Impl::show(const Entry& entry) const {
+  const bool answers = entry.state == ModelState::kLoaded;
+  const std::size_t bytes = entry.model ? entry.model->memory_bytes : 0;
+  metrics.pool.loaded.with({entry.name()}).set(answers ? 1 : 0);
+  metrics.pool.memory_used.with({entry.name()}).set(static_cast<double>(bytes));
 }
 
 Entry* ModelPool::Impl::least_recently_used() {
@@ -336,7 +359,11 @@ void ModelPool::Impl::run_loader() {
     std::erase(load_queue, entry);
     entry->queued = false;
     entry->state = ModelState::kLoading;
-    finish_load(lock, *entry, load_with_room(lock, *entry));
+    const TimePoint start = clock.now();
+    Result<LoadedModel> loaded = load_with_room(lock, *entry);
+    metrics.pool.load_duration.with({entry->name()})
+        .observe(std::chrono::duration<double>(clock.now() - start).count());
+    finish_load(lock, *entry, std::move(loaded));
   }
 }
 
@@ -356,15 +383,17 @@ Result<LoadedModel> ModelPool::Impl::load_with_room(Lock& lock, Entry& entry) {
     if (!estimate.has_value()) return std::unexpected(estimate.error());
     needed = *estimate;
   }
-  if (!make_room(lock, needed)) return std::unexpected(does_not_fit(entry, needed));
+  // With nothing to evict the load itself says best what would do.
+  if (!make_room(lock, needed) && used_bytes() > 0) {
+    return std::unexpected(does_not_fit(entry, needed));
+  }
   for (;;) {
     const std::size_t free = free_bytes();
     const std::size_t budget = budget_for(entry, needed);
     lock.unlock();
     Result<LoadedModel> loaded = entry.spec.load(budget);
     lock.lock();
-    const bool is_full =
-        !loaded.has_value() && loaded.error().code() == StatusCode::kResourceExhausted;
+    const bool is_full = !loaded.has_value() && lacks_memory(loaded.error());
     // The estimate was too low, or its share was: with more room it may do.
     if (!is_full || stopping) return loaded;
     if (budget < free) {
@@ -384,7 +413,7 @@ bool ModelPool::Impl::make_room(Lock& lock, std::size_t needed) {
     if (victim == nullptr || stopping) return false;
     log::info("model '{}' is evicted: {} are needed, {} free", victim->name(), mebibytes(needed),
               mebibytes(free_bytes()));
-    begin_unload(*victim, std::nullopt);
+    begin_unload(*victim, "evicted", std::nullopt);
     changed.wait(lock, [&] { return stopping || victim->state != ModelState::kUnloading; });
   }
   return true;
@@ -397,40 +426,34 @@ std::size_t ModelPool::Impl::budget_for(const Entry& entry, std::size_t needed) 
   for (const auto& other : entries) {
     if (other.get() != &entry && !other->model) ++num_sharing;
   }
-  return std::max(needed, free_bytes() / num_sharing);
+  const std::size_t free = free_bytes();
+  return std::min(free, std::max(needed, free / num_sharing));
 }
 
 void ModelPool::Impl::finish_load(Lock& lock, Entry& entry, Result<LoadedModel> loaded) {
-  Calls calls;
   Status status;
   if (loaded.has_value()) {
     entry.model = *std::move(loaded);
     entry.state = ModelState::kLoaded;
-    entry.failure = {};
     entry.last_used = clock.now();
   } else {
     status = loaded.error();
     // Without room now is not broken: the next request tries again.
-    const bool is_full = status.code() == StatusCode::kResourceExhausted;
-    entry.state = is_full ? ModelState::kUnloaded : ModelState::kFailed;
-    entry.failure = status;
+    entry.state = lacks_memory(status) ? ModelState::kUnloaded : ModelState::kFailed;
     entry.failed_at = clock.now();
     log::warning("model '{}' cannot be loaded: {}", entry.name(), status.message());
   }
+  entry.failure = status;
+  const std::string_view failure = lacks_memory(status) ? "no_memory" : "failed";
+  metrics.pool.loads.with({entry.name(), status.ok() ? "loaded" : failure}).increment();
+  show(entry);
+  Calls calls;
   append_calls(calls, entry.on_loaded, status);
   for (Waiter& waiter : entry.waiting) {
-    ApiResult<ModelLease> result;
-    if (status.ok()) {
-      result = lease(entry, /*is_answer=*/true);
-    } else {
-      const bool is_full = status.code() == StatusCode::kResourceExhausted;
-      result = std::unexpected(not_now(
-          is_full ? "overloaded" : "model_failed",
-          fmt::format("The model '{}' cannot be loaded: {}.", entry.name(), status.message())));
-    }
-    calls.emplace_back([call = std::move(waiter.on_lease), result = std::move(result)]() mutable {
-      call(std::move(result));
-    });
+    ApiResult<ModelLease> result = std::unexpected(load_failure(entry));
+    if (status.ok()) result = lease(entry, /*is_answer=*/true);
+    calls.emplace_back(
+        [call = std::move(waiter.on_lease), result = std::move(result)] { call(result); });
   }
   entry.waiting.clear();
   changed.notify_all();
@@ -482,10 +505,13 @@ void ModelPool::Impl::destroy(Lock& lock, Entry& entry) {
   lock.unlock();
   const std::size_t bytes = model->memory_bytes;
   model.reset();
+  ::malloc_trim(0);  // The allocator keeps freed memory otherwise.
   log::info("model '{}' is unloaded, {} are free again", entry.name(), mebibytes(bytes));
   lock.lock();
   entry.state = ModelState::kUnloaded;
   entry.cut_at.reset();
+  metrics.pool.unloads.with({entry.name(), entry.unload_reason}).increment();
+  show(entry);
   Calls calls;
   append_calls(calls, entry.on_unloaded, {});
   changed.notify_all();
@@ -497,7 +523,7 @@ void ModelPool::Impl::expire(TimePoint now) {
   for (const auto& entry : entries) {
     if (!entry->is_idle() || now - entry->last_used < options.ttl) continue;
     log::info("model '{}' was not used for {} ms", entry->name(), options.ttl.count());
-    begin_unload(*entry, std::nullopt);
+    begin_unload(*entry, "unused", std::nullopt);
   }
 }
 
@@ -523,8 +549,8 @@ void ModelPool::Impl::call_out(Lock& lock, Calls calls) {
 }
 
 ModelPool::ModelPool(const ModelPoolOptions& options, std::vector<ModelSpec> specs,
-                     const Clock& clock)
-    : impl_(std::make_unique<Impl>(options, std::move(specs), clock)) {}
+                     Metrics& metrics, const Clock& clock)
+    : impl_(std::make_unique<Impl>(options, std::move(specs), metrics, clock)) {}
 ModelPool::~ModelPool() = default;
 
 std::optional<ApiResult<ModelLease>> ModelPool::acquire(std::string_view name, Waiting waiting) {
@@ -538,6 +564,10 @@ std::optional<ApiResult<ModelLease>> ModelPool::acquire(std::string_view name, W
                       "'model' is required: this server has several; see GET /v1/models."));
   }
   return std::unexpected(no_such_model(list()));
+}
+
+std::size_t ModelPool::memory_bytes() const {
+  return impl_->options.memory_bytes;
 }
 
 std::vector<ModelStatus> ModelPool::list() const {
@@ -588,7 +618,7 @@ void ModelPool::unload(std::string_view name, std::chrono::milliseconds patience
       const TimePoint earliest =
           was_unloading ? std::min(cut_at, entry->cut_at.value_or(cut_at)) : cut_at;
       entry->on_unloaded.push_back(std::move(on_done));
-      impl_->begin_unload(*entry, earliest);
+      impl_->begin_unload(*entry, "requested", earliest);
       return;
     } else {
       entry->state = ModelState::kUnloaded;  // A failure is forgotten.
@@ -611,7 +641,7 @@ void ModelPool::stop_answers() {
     }
   }
   for (const Waiter& waiter : waiting)
-    waiter.on_lease(std::unexpected(not_now("unavailable", "The server is shutting down.")));
+    waiter.on_lease(std::unexpected(unavailable("unavailable", "The server is shutting down.")));
   for (const ModelLease& model : loaded)
     model->stop();
 }

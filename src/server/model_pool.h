@@ -21,6 +21,7 @@
 
 #include "base/clock.h"
 #include "base/status.h"
+#include "metrics/metrics.h"
 #include "server/api_error.h"
 #include "server/model_ref.h"
 
@@ -73,8 +74,8 @@ class ModelPool {
   using OnLease = std::function<void(ApiResult<ModelLease>)>;
   using OnDone = std::function<void(const Status&)>;
 
-  // Names must be distinct. `clock` outlives the pool.
-  ModelPool(const ModelPoolOptions& options, std::vector<ModelSpec> specs,
+  // Names must be distinct. `metrics` and `clock` outlive the pool.
+  ModelPool(const ModelPoolOptions& options, std::vector<ModelSpec> specs, Metrics& metrics,
             const Clock& clock = system_clock());
   // Stops all engines and waits for their leases; whoever holds one elsewhere must be gone.
   ~ModelPool();
@@ -88,6 +89,9 @@ class ModelPool {
   // A lease for an answer, or why there is none; nullopt when the model is being loaded for it:
   // then on_lease is called, unless close() comes first. An empty name means the only model.
   std::optional<ApiResult<ModelLease>> acquire(std::string_view name, Waiting waiting);
+
+  // What all models together may take.
+  std::size_t memory_bytes() const;
 
   // The models in the order of their specs.
   std::vector<ModelStatus> list() const;

@@ -17,7 +17,8 @@ ModelRef ModelRef::of(const ServedModel& model) {
           .engine = model.embedder() == nullptr ? &model.engine() : nullptr,
           .embedder = model.embedder(),
           .sampling_defaults = model.sampling_defaults(),
-          .digest = model.digest()};
+          .digest = model.digest(),
+          .precision = std::string(model.main_dtype())};
 }
 
 std::string ModelRef::fingerprint() const {

@@ -30,6 +30,7 @@ struct ModelRef {
   EmbeddingEngine* embedder = nullptr;          // Of an encoder; else nullptr.
   SamplingParams sampling_defaults = {};        // For what a request leaves out.
   std::uint64_t digest = 0;                     // Tells models apart that go by one name.
+  std::string precision = {};                   // The number format of most weights.
 
   static ModelRef of(const ServedModel& model);
 

@@ -53,7 +53,7 @@ constexpr Field refused(std::string_view name, std::string_view harmless, std::s
 
 // Chat and text completions alike.
 constexpr auto kGenerationFields = std::to_array<Field>({
-    honoured("model", kString, "", "Name of the model; the served one when absent."),
+    honoured("model", kString, "", "Name of the model; may be left out where there is only one."),
     honoured("stream", kBoolean, "false", "Send the answer in pieces as server-sent events."),
     honoured("stream_options", kObject, "",
              "Only with stream: include_usage, continuous_usage_stats."),
@@ -217,7 +217,7 @@ constexpr auto kStreamOptionsFields = std::to_array<Field>({
 });
 
 constexpr auto kTokenizeFields = std::to_array<Field>({
-    honoured("model", kString, "", "Name of the model; the served one when absent."),
+    honoured("model", kString, "", "Name of the model; may be left out where there is only one."),
     honoured("prompt", kString, "", "Text to tokenize; or messages."),
     of(bounded(
            honoured("messages", kArray, "", "A conversation to render and tokenize; or prompt."), 1,
@@ -227,13 +227,13 @@ constexpr auto kTokenizeFields = std::to_array<Field>({
 });
 
 constexpr auto kDetokenizeFields = std::to_array<Field>({
-    honoured("model", kString, "", "Name of the model; the served one when absent."),
+    honoured("model", kString, "", "Name of the model; may be left out where there is only one."),
     required(of(bounded(honoured("tokens", kArray, "", "Token ids."), 0, 1'000'000), kTokenIds)),
 });
 
 // Every request to an encoder.
 constexpr auto kEncoderFields = std::to_array<Field>({
-    honoured("model", kString, "", "Name of the model; the served one when absent."),
+    honoured("model", kString, "", "Name of the model; may be left out where there is only one."),
     bounded(honoured("truncate_prompt_tokens", kInteger, "",
                      "Cut longer texts to so many tokens, special ones included; -1: to what the "
                      "model reads. Absent: they are refused. The answer says what was cut."),
@@ -308,6 +308,19 @@ constexpr auto kPredictFields = std::to_array<Field>({
     honoured("raw_scores", kBoolean, "false", "The model's outputs as they are."),
 });
 
+constexpr auto kAdminFields = std::to_array<Field>({
+    required(honoured("model", kString, "", "One of the names of a model of this server.")),
+    honoured("wait", kBoolean, "true", "Answer when it is done; else at once, with 202."),
+});
+
+constexpr double kMostPatience = 86'400;  // A day.
+
+constexpr auto kAdminUnloadFields = std::to_array<Field>({
+    bounded(honoured("patience_seconds", kNumber, "30",
+                     "How long answers under way may take to end before they are failed."),
+            0, kMostPatience),
+});
+
 }  // namespace
 
 const Schema& chat_schema() {
@@ -366,6 +379,16 @@ const Schema& classify_schema() {
 
 const Schema& predict_schema() {
   static const Schema schema("PredictRequest", {kPredictFields, kEncoderFields});
+  return schema;
+}
+
+const Schema& admin_load_schema() {
+  static const Schema schema("AdminLoadRequest", {kAdminFields});
+  return schema;
+}
+
+const Schema& admin_unload_schema() {
+  static const Schema schema("AdminUnloadRequest", {kAdminFields, kAdminUnloadFields});
   return schema;
 }
 

@@ -30,5 +30,7 @@ const Schema& embed_schema();      // text-embeddings-inference's, as predict_sc
 const Schema& rerank_schema();     // Of both shapes.
 const Schema& classify_schema();   // vLLM's.
 const Schema& predict_schema();
+const Schema& admin_load_schema();
+const Schema& admin_unload_schema();
 
 }  // namespace hearth

@@ -38,6 +38,7 @@ ApiOptions api_options(const ServerOptions& options) {
   out.max_waiting_for_worker = options.max_waiting_for_worker;
   out.sse_keep_alive = options.sse_keep_alive;
   out.health_probe_ttl = options.health_probe_ttl;
+  out.admin_token = options.admin_token;
   out.host = {.listen_host = options.http.host,
               .allowed_hosts = options.allowed_hosts,
               .cors_origin = options.cors_origin};

@@ -35,6 +35,7 @@ struct ServerOptions {
   std::chrono::milliseconds shutdown_grace{0};         // Not ready, but still accepting.
   std::chrono::milliseconds shutdown_timeout{30'000};  // For answers under way.
   std::vector<std::string> allowed_hosts;              // See HostPolicy.
+  std::string admin_token;  // Of the /admin endpoints. Empty: nobody may use them.
   std::string cors_origin;  // Access-Control-Allow-Origin for browsers elsewhere; empty: none.
 };
 
