@@ -47,7 +47,8 @@ class EncoderApiTest : public ApiTest {
 
   ModelRef tiny_model() override {
     embedder_ =
-        EmbeddingEngine::start(std::make_unique<FakeEncoder>(encoder), engine_options, metrics())
+        EmbeddingEngine::start(std::make_unique<FakeEncoder>(encoder), engine_options,
+                               metrics().of_model("tiny"))
             .value();
     ModelRef model = ApiTest::tiny_model();
     model.tokenizer = &word_piece_tokenizer();
