@@ -236,7 +236,9 @@ TEST_F(ServedModelTest, AnEncoderHasAnEngineOfItsOwn) {
   EXPECT_EQ(model->chat_template(), nullptr);
   const EmbeddingEngine& engine = *model->embedder();
   EXPECT_EQ(engine.config().width, 32u);
-  EXPECT_GT(metrics_.memory.bytes[MemoryKind::kWeights].value(), 0);
+  EXPECT_GT(model->memory().weight_bytes, 0u);
+  EXPECT_EQ(metrics_.of_model(model->name()).memory.bytes[MemoryKind::kWeights].value(),
+            static_cast<double>(model->memory().weight_bytes));
   EXPECT_EQ(
       metrics_.info.model.with({"bert-mean", "bert", "F32", std::to_string(engine.max_model_len())})
           .value(),
