@@ -46,11 +46,14 @@ std::array<Feature, 9> detect_features() {
 
 #elif defined(__aarch64__)
 
-std::array<Feature, 2> detect_features() {
+std::array<Feature, 3> detect_features() {
   constexpr unsigned long kAsimd = 1UL << 1;  // Bits of the kernel's asm/hwcap.h.
   constexpr unsigned long kAsimdDp = 1UL << 20;
+  constexpr unsigned long kI8mm = 1UL << 13;  // Of the second word.
   const unsigned long present = getauxval(AT_HWCAP);
-  return {{{"neon", (present & kAsimd) != 0}, {"dotprod", (present & kAsimdDp) != 0}}};
+  return {{{"neon", (present & kAsimd) != 0},
+           {"dotprod", (present & kAsimdDp) != 0},
+           {"i8mm", (getauxval(AT_HWCAP2) & kI8mm) != 0}}};
 }
 
 #else
@@ -93,6 +96,7 @@ const std::vector<KernelSet>& all_sets() {
     add("avx2-vnni", "avx2 fma f16c avxvnni", avx2_vnni_kernels());
     add("avx2-vnni512", "avx2 fma f16c avx512f avx512vl avx512vnni", avx2_vnni512_kernels());
     add("avx2", "avx2 fma f16c", avx2_kernels());
+    add("neon-i8mm", "neon dotprod i8mm", neon_i8mm_kernels());
     add("neon-dotprod", "neon dotprod", neon_dotprod_kernels());
     add("neon", "neon", neon_kernels());
     add("reference", "", &reference_kernels());

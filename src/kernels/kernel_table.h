@@ -267,6 +267,7 @@ const KernelTable* avx512_kernels();
 const KernelTable* avx2_vnni_kernels();
 const KernelTable* avx2_vnni512_kernels();
 const KernelTable* avx2_kernels();
+const KernelTable* neon_i8mm_kernels();
 const KernelTable* neon_dotprod_kernels();
 const KernelTable* neon_kernels();
 const KernelTable& reference_kernels();

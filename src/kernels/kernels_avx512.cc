@@ -16,6 +16,7 @@ struct Avx512 {
   using B = __m512i;
   static constexpr std::size_t kLanes = 16;
   static constexpr bool kDotIsSigned8 = false;
+  static constexpr bool kHasDotPair = false;
   static constexpr std::size_t kScoreBlocks = 2;
   static constexpr std::size_t kValueRegisters = 4;
   static constexpr int kFloatAccumulators = 24;

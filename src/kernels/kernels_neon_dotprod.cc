@@ -4,22 +4,10 @@
 #if defined(__aarch64__)
 
 #include "kernels/simd_kernels.h"
-#include "kernels/simd_neon.h"
+#include "kernels/simd_neon_dotprod.h"
 
 namespace hearth {
 namespace {
-
-struct NeonDotProd : Neon {
-  template <int kBits, int kQuads>
-  static I dot(const B* weights, const std::int8_t* input, I acc) {
-    for (int q = 0; q < kQuads; ++q) {
-      const int8x16_t x = broadcast_quad(input + q * 4);
-      acc.lo = vdotq_s32(acc.lo, signed_weights<kBits>(weights[q].lo), x);
-      acc.hi = vdotq_s32(acc.hi, signed_weights<kBits>(weights[q].hi), x);
-    }
-    return acc;
-  }
-};
 
 constexpr KernelTable kTable = make_kernel_table<NeonDotProd>();
 

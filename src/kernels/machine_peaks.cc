@@ -89,6 +89,7 @@ const PeakLoops* loops_of(std::string_view kernels) {
   if (kernels == "avx512") return avx512_peak_loops();
   if (kernels == "avx2-vnni") return avx2_vnni_peak_loops();
   if (kernels == "avx2") return avx2_peak_loops();
+  if (kernels == "neon-i8mm") return neon_i8mm_peak_loops();
   if (kernels == "neon-dotprod") return neon_dotprod_peak_loops();
   if (kernels == "neon") return neon_peak_loops();
   return nullptr;

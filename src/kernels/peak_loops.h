@@ -22,6 +22,7 @@ struct PeakLoops {
 const PeakLoops* avx512_peak_loops();
 const PeakLoops* avx2_vnni_peak_loops();
 const PeakLoops* avx2_peak_loops();
+const PeakLoops* neon_i8mm_peak_loops();
 const PeakLoops* neon_dotprod_peak_loops();
 const PeakLoops* neon_peak_loops();
 
@@ -69,7 +70,7 @@ static double peak_int8(std::size_t rounds) {
   }
   for (auto& sum : sums)
     HEARTH_CHANGED(sum);
-  return static_cast<double>(rounds * kPeakChains * V::kFloats * 4);
+  return static_cast<double>(rounds * kPeakChains * V::kDotProducts);
 }
 
 // Per chain four byte products of pairs, added up in 16 bits, then widened once: what a group of 32

@@ -12,6 +12,7 @@ struct Avx2 {
   using F = __m256;
   using I = __m256i;
   static constexpr std::size_t kFloats = 8;
+  static constexpr std::size_t kDotProducts = 4 * kFloats;
 
   static F set1_float(float x) { return _mm256_set1_ps(x); }
   static I set1_bytes(char x) { return _mm256_set1_epi8(x); }

@@ -12,6 +12,7 @@ struct Avx512 {
   using F = __m512;
   using I = __m512i;
   static constexpr std::size_t kFloats = 16;
+  static constexpr std::size_t kDotProducts = 4 * kFloats;
 
   static F set1_float(float x) { return _mm512_set1_ps(x); }
   static I set1_bytes(char x) { return _mm512_set1_epi8(x); }

@@ -18,6 +18,7 @@ struct Avx2 {
   using B = __m256i;
   static constexpr std::size_t kLanes = 8;
   static constexpr bool kDotIsSigned8 = true;
+  static constexpr bool kHasDotPair = false;
   static constexpr std::size_t kScoreBlocks = 1;
   static constexpr std::size_t kValueRegisters = 2;
   static constexpr int kFloatAccumulators = 12;

@@ -7,6 +7,7 @@
 //   F, I, B               registers of kLanes floats, kLanes int32, 4 * kLanes bytes
 //   float and integer operations named as used here; *_partial forms touch only the first n lanes
 //   dot<kBits, kQuads>    I = sum over kQuads of (unsigned weights x signed inputs) + an initial I
+//   kHasDotPair           there is dot_pair<kBits, kQuads>: the same for two rows of inputs
 //   kDotIsSigned8         8-bit dot products take the zero point of 128 off the weights themselves
 //   reduce_four           four times reduce, the same sums to four adjacent floats
 //   kScoreBlocks, kValueRegisters, kFloatAccumulators, kFloatRows
@@ -95,40 +96,93 @@ void load_scales(const std::uint8_t* scales, const std::uint8_t* supers,
   }
 }
 
+// The integer products of a group, one for each of its scales.
+template <class V, PackedTraits kTraits>
+struct GroupDots {
+  static constexpr int kBits = kTraits.table ? 8 : kTraits.bits;
+  static constexpr int kParts = kTraits.halves ? 2 : 1;
+  static constexpr int kQuads = 8 / kParts;
+  typename V::I part[kParts];
+};
+
+// What the products begin with, to take the weights' zero point off.
+template <class V, PackedTraits kTraits>
+GroupDots<V, kTraits> start_dots(const ActivationGroup& input) {
+  using I = typename V::I;
+  using Dots = GroupDots<V, kTraits>;
+  constexpr bool kZero = kTraits.zero_shift >= 0 && !(Dots::kBits == 8 && V::kDotIsSigned8);
+  constexpr int kShift = kZero ? kTraits.zero_shift : 0;
+  const auto start = [](I neg_sum) {
+    return kZero ? V::template shift_left<kShift>(neg_sum) : V::zero_int();
+  };
+  if constexpr (Dots::kParts == 1) {
+    return {{start(V::set1_int(input.neg_sum))}};
+  } else {
+    const I neg_first = V::set1_int(input.neg_sum_first);
+    return {{start(neg_first), start(V::sub_int(V::set1_int(input.neg_sum), neg_first))}};
+  }
+}
+
+template <class V, PackedTraits kTraits>
+GroupDots<V, kTraits> group_dots(const GroupWeights<V, kTraits>& group,
+                                 const ActivationGroup& input) {
+  using Dots = GroupDots<V, kTraits>;
+  Dots dots = start_dots<V, kTraits>(input);
+  for (int i = 0; i < Dots::kParts; ++i) {
+    dots.part[i] = V::template dot<Dots::kBits, Dots::kQuads>(
+        group.quads + i * Dots::kQuads, input.q + i * 4 * Dots::kQuads, dots.part[i]);
+  }
+  return dots;
+}
+
 // acc += activation scale * (weight scale * integer dot product [+ min * sum of q])
 template <class V, PackedTraits kTraits>
-typename V::F accumulate_group(const GroupWeights<V, kTraits>& group, const ActivationGroup& input,
-                               typename V::F acc) {
+typename V::F add_scaled_dots(const GroupWeights<V, kTraits>& group, const ActivationGroup& input,
+                              const GroupDots<V, kTraits>& dots, typename V::F acc) {
   using F = typename V::F;
   using I = typename V::I;
-  constexpr int kBits = kTraits.table ? 8 : kTraits.bits;
-  constexpr bool kZero = kTraits.zero_shift >= 0 && !(kBits == 8 && V::kDotIsSigned8);
-  constexpr int kShift = kZero ? kTraits.zero_shift : 0;
   F value;
   if constexpr (!kTraits.halves) {
-    const I start =
-        kZero ? V::template shift_left<kShift>(V::set1_int(input.neg_sum)) : V::zero_int();
-    const F dot = V::to_float(V::template dot<kBits, 8>(group.quads, input.q, start));
+    const F dot = V::to_float(dots.part[0]);
     if constexpr (kTraits.has_min) {
       value = V::fma(group.scale[0], dot, V::mul(group.min[0], V::set1(input.sum)));
     } else {
       value = V::mul(group.scale[0], dot);
     }
   } else {
-    const I neg_first = V::set1_int(input.neg_sum_first);
-    const I neg_second = V::sub_int(V::set1_int(input.neg_sum), neg_first);
-    const I start0 = kZero ? V::template shift_left<kShift>(neg_first) : V::zero_int();
-    const I start1 = kZero ? V::template shift_left<kShift>(neg_second) : V::zero_int();
-    const F dot0 = V::to_float(V::template dot<kBits, 4>(group.quads, input.q, start0));
-    const F dot1 = V::to_float(V::template dot<kBits, 4>(group.quads + 4, input.q + 16, start1));
-    value = V::mul(group.scale[0], dot0);
-    value = V::fma(group.scale[1], dot1, value);
+    value = V::mul(group.scale[0], V::to_float(dots.part[0]));
+    value = V::fma(group.scale[1], V::to_float(dots.part[1]), value);
     if constexpr (kTraits.has_min) {
+      const I neg_first = V::set1_int(input.neg_sum_first);
+      const I neg_second = V::sub_int(V::set1_int(input.neg_sum), neg_first);
       value = V::fnma(group.min[0], V::to_float(neg_first), value);
       value = V::fnma(group.min[1], V::to_float(neg_second), value);
     }
   }
   return V::fma(V::set1(input.scale), value, acc);
+}
+
+template <class V, PackedTraits kTraits>
+typename V::F accumulate_group(const GroupWeights<V, kTraits>& group, const ActivationGroup& input,
+                               typename V::F acc) {
+  return add_scaled_dots<V, kTraits>(group, input, group_dots<V, kTraits>(group, input), acc);
+}
+
+// A policy with dot_pair() multiplies the weights by two rows at once: adds the group's products
+// for input[0] and input[1] to the cells of the first and of the second row.
+template <class V, PackedTraits kTraits>
+void accumulate_group_pair(const GroupWeights<V, kTraits>& group, const ActivationGroup* input,
+                           float* first, float* second) {
+  using Dots = GroupDots<V, kTraits>;
+  Dots a = start_dots<V, kTraits>(input[0]);
+  Dots b = start_dots<V, kTraits>(input[1]);
+  for (int i = 0; i < Dots::kParts; ++i) {
+    const int at = i * 4 * Dots::kQuads;
+    V::template dot_pair<Dots::kBits, Dots::kQuads>(
+        group.quads + i * Dots::kQuads, {input[0].q + at, input[1].q + at}, a.part[i], b.part[i]);
+  }
+  V::store(first, add_scaled_dots<V, kTraits>(group, input[0], a, V::load(first)));
+  V::store(second, add_scaled_dots<V, kTraits>(group, input[1], b, V::load(second)));
 }
 
 // Asks for what is needed a few microseconds from now: hardware prefetchers begin anew on every
@@ -176,7 +230,14 @@ void multiply_panel_rows(const std::uint8_t* panel, std::size_t num_groups,
       load_scales<V, kTraits>(scales + column * (kTraits.super ? 1 : 2), supers + column * 2,
                               group);
       if constexpr (kRows == 0) {
-        for (std::size_t r = 0; r < num_rows; ++r) {
+        std::size_t r = 0;
+        if constexpr (V::kHasDotPair) {
+          for (; r + 2 <= num_rows; r += 2) {
+            float* cell = out + r * kPanelColumns + column;
+            accumulate_group_pair<V, kTraits>(group, rows + r, cell, cell + kPanelColumns);
+          }
+        }
+        for (; r < num_rows; ++r) {
           float* cell = out + r * kPanelColumns + column;
           V::store(cell, accumulate_group<V, kTraits>(group, rows[r], V::load(cell)));
         }

@@ -25,6 +25,7 @@ struct Neon {
   };
   static constexpr std::size_t kLanes = 8;
   static constexpr bool kDotIsSigned8 = true;
+  static constexpr bool kHasDotPair = false;
   static constexpr std::size_t kScoreBlocks = 1;
   static constexpr std::size_t kValueRegisters = 2;
   static constexpr int kFloatAccumulators = 12;

@@ -13,6 +13,7 @@ struct Neon {
   using F = float32x4_t;
   using I = int8x16_t;
   static constexpr std::size_t kFloats = 4;
+  static constexpr std::size_t kDotProducts = 16;
 
   static F set1_float(float x) { return vdupq_n_f32(x); }
   static I set1_bytes(signed char x) { return vdupq_n_s8(x); }
