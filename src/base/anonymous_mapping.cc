@@ -44,6 +44,16 @@ AnonymousMapping& AnonymousMapping::operator=(AnonymousMapping&& other) noexcept
   return *this;
 }
 
+void AnonymousMapping::discard(std::span<const std::byte> part) const {
+  constexpr std::uintptr_t kSmallPageBytes = 4096;
+  const auto begin = reinterpret_cast<std::uintptr_t>(part.data());
+  const std::uintptr_t first = (begin + kSmallPageBytes - 1) / kSmallPageBytes * kSmallPageBytes;
+  const std::uintptr_t last = (begin + part.size()) / kSmallPageBytes * kSmallPageBytes;
+  HEARTH_CHECK(part.data() >= data_ && part.data() + part.size() <= data_ + size_);
+  if (first >= last) return;
+  ::madvise(data_ + (first - reinterpret_cast<std::uintptr_t>(data_)), last - first, MADV_DONTNEED);
+}
+
 AnonymousMapping::~AnonymousMapping() {
   if (data_ != nullptr) ::munmap(data_, size_);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 
 #include "base/status.h"
 
@@ -21,6 +22,10 @@ class AnonymousMapping {
   AnonymousMapping(AnonymousMapping&& other) noexcept;
   AnonymousMapping& operator=(AnonymousMapping&& other) noexcept;
   ~AnonymousMapping();
+
+  // Gives the whole pages of `part`, which lies within the mapping, back to the system: from here
+  // on they hold zeros, or nothing that may be relied on.
+  void discard(std::span<const std::byte> part) const;
 
   std::byte* data() const { return data_; }
   std::size_t size() const { return size_; }

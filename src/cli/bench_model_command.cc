@@ -4,6 +4,7 @@
 #include "cli/model_flags.h"
 #include "cli/model_path.h"
 #include "cli/terminal.h"
+#include "compress/quantize_model.h"
 #include "models/hf_directory.h"
 
 namespace hearth {
@@ -47,6 +48,7 @@ class BenchModelCommand final : public Command {
     add_kv_cache_dtype(options, bench_.kv_cache_dtype);
     options.section("Machine");
     add_models_dir(options, models_dir_);
+    add_quantize(options, quantize_);
     add_cpu_options(options, num_threads_, kernels_);
     options.section("Output");
     options.add(json_,
@@ -73,7 +75,10 @@ class BenchModelCommand final : public Command {
  private:
   Result<ModelBenchReport> measure() const {
     HEARTH_ASSIGN_OR_RETURN(const ModelLocation location, resolve_model(model_, models_dir_));
-    HEARTH_ASSIGN_OR_RETURN(const ModelFile file, open_model_file(location.path));
+    HEARTH_ASSIGN_OR_RETURN(ModelFile file, open_model_file(location.path));
+    if (!quantize_.empty()) {
+      HEARTH_ASSIGN_OR_RETURN(file, quantize_on_load(std::move(file), quantize_, num_threads_));
+    }
     HEARTH_ASSIGN_OR_RETURN(const auto device,
                             make_cpu_device({.num_threads = num_threads_, .kernels = kernels_}));
     HEARTH_ASSIGN_OR_RETURN(const auto model, Model::load(file, *device));
@@ -90,6 +95,7 @@ class BenchModelCommand final : public Command {
   }
 
   std::string model_;
+  std::string quantize_;
   std::filesystem::path models_dir_;
   ModelBenchOptions bench_;
   std::size_t num_threads_ = 0;

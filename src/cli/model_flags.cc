@@ -33,12 +33,21 @@ void add_cpu_options(OptionSet& options, std::size_t& num_threads, std::string& 
                .advanced = true});
 }
 
+void add_quantize(OptionSet& options, std::string& target) {
+  options.add(target, {.name = "quantize",
+                       .help = "Store the weights of a float model in fewer bits while loading, "
+                               "as hearth quantize --to does (q8_0, q4_k_m, ...): the same answers "
+                               "as from its file. Empty: as they are.",
+                       .placeholder = "FORMAT"});
+}
+
 void ModelFlags::declare(OptionSet& options) {
   options.section("Model");
   add_models_dir(options, models_dir_);
   options.add(options_.chat_template_file,
               {.name = "chat-template",
                .help = "Jinja file to use instead of the chat template inside the model file."});
+  add_quantize(options, options_.quantize);
   options.add(options_.sampling_defaults,
               {.name = "sampling-defaults",
                .help = "Where a request does not set temperature, top_p, top_k, min_p or "

@@ -6,6 +6,7 @@
 #include "cli/model_path.h"
 #include "cli/perplexity_report.h"
 #include "cli/terminal.h"
+#include "compress/quantize_model.h"
 #include "eval/perplexity.h"
 #include "tokenizer/tokenizer.h"
 
@@ -37,6 +38,7 @@ class PerplexityCommand final : public Command {
     options.add(options_.max_chunks,
                 {.name = "chunks", .help = "Read only so many chunks. 0: the whole text."},
                 {.min = 0, .max = kMaxTextBytes});
+    add_quantize(options, quantize_);
     add_models_dir(options, models_dir_);
     add_kv_cache_dtype(options, options_.kv_cache_dtype);
     add_cpu_options(options, num_threads_, kernels_);
@@ -53,11 +55,14 @@ class PerplexityCommand final : public Command {
     HEARTH_ASSIGN_OR_RETURN(const auto device,
                             make_cpu_device({.num_threads = num_threads_, .kernels = kernels_}));
     HEARTH_ASSIGN_OR_RETURN(ModelFile file, open_model(model_, models_dir_));
-    HEARTH_ASSIGN_OR_RETURN(const auto loaded, load_model(std::move(file), *device));
-    std::unique_ptr<LoadedModel> reference;
+    if (!quantize_.empty()) {
+      HEARTH_ASSIGN_OR_RETURN(file, quantize_on_load(std::move(file), quantize_, num_threads_));
+    }
+    HEARTH_ASSIGN_OR_RETURN(const auto loaded, load_text_model(std::move(file), *device));
+    std::unique_ptr<TextModel> reference;
     if (!reference_.empty()) {
       HEARTH_ASSIGN_OR_RETURN(ModelFile reference_file, open_model(reference_, models_dir_));
-      HEARTH_ASSIGN_OR_RETURN(reference, load_model(std::move(reference_file), *device));
+      HEARTH_ASSIGN_OR_RETURN(reference, load_text_model(std::move(reference_file), *device));
     }
     const Tokenizer& tokenizer = *loaded->tokenizer;
     HEARTH_ASSIGN_OR_RETURN(const auto tokens, common_tokens(*loaded, reference.get(), text));
@@ -75,6 +80,7 @@ class PerplexityCommand final : public Command {
   std::string model_;
   std::string text_;
   std::string reference_;
+  std::string quantize_;
   std::filesystem::path models_dir_;
   PerplexityOptions options_;
   std::size_t num_threads_ = 0;

@@ -16,16 +16,15 @@ json::Value estimate_json(const Estimate& estimate) {
 
 }  // namespace
 
-Result<std::unique_ptr<LoadedModel>> load_model(ModelFile file, Device& device) {
-  auto loaded = std::make_unique<LoadedModel>(LoadedModel{std::move(file), nullptr, nullptr});
+Result<std::unique_ptr<TextModel>> load_text_model(ModelFile file, Device& device) {
+  auto loaded = std::make_unique<TextModel>(TextModel{std::move(file), nullptr, nullptr});
   HEARTH_ASSIGN_OR_RETURN(loaded->tokenizer, Tokenizer::load(loaded->file));
   HEARTH_ASSIGN_OR_RETURN(loaded->model, Model::load(loaded->file, device));
   HEARTH_RETURN_IF_ERROR(check_vocabulary(*loaded->tokenizer, loaded->model->config().vocab_size));
   return loaded;
 }
 
-Result<std::vector<std::int32_t>> common_tokens(const LoadedModel& model,
-                                                const LoadedModel* reference,
+Result<std::vector<std::int32_t>> common_tokens(const TextModel& model, const TextModel* reference,
                                                 const std::string& text) {
   auto tokens = model.tokenizer->encode(text, /*add_special=*/true, SpecialText::kPlain);
   if (reference != nullptr &&

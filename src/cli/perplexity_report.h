@@ -15,18 +15,17 @@
 
 namespace hearth {
 
-struct LoadedModel {
+struct TextModel {
   ModelFile file;
   std::unique_ptr<Tokenizer> tokenizer;
   std::unique_ptr<Model> model;  // Borrows the file.
 };
 
 // On the heap, so that what is borrowed stays where it is.
-Result<std::unique_ptr<LoadedModel>> load_model(ModelFile file, Device& device);
+Result<std::unique_ptr<TextModel>> load_text_model(ModelFile file, Device& device);
 
 // The tokens of a text; with a reference, kInvalidArgument when it splits the text otherwise.
-Result<std::vector<std::int32_t>> common_tokens(const LoadedModel& model,
-                                                const LoadedModel* reference,
+Result<std::vector<std::int32_t>> common_tokens(const TextModel& model, const TextModel* reference,
                                                 const std::string& text);
 
 // Rows of a table.

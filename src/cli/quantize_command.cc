@@ -204,9 +204,9 @@ class QuantizeCommand final : public Command {
 
   Result<PerplexityReport> compare(ModelFile source, const std::filesystem::path& path,
                                    const std::string& text, Device& device) const {
-    HEARTH_ASSIGN_OR_RETURN(const auto reference, load_model(std::move(source), device));
+    HEARTH_ASSIGN_OR_RETURN(const auto reference, load_text_model(std::move(source), device));
     HEARTH_ASSIGN_OR_RETURN(ModelFile file, ModelFile::open(path));
-    HEARTH_ASSIGN_OR_RETURN(const auto model, load_model(std::move(file), device));
+    HEARTH_ASSIGN_OR_RETURN(const auto model, load_text_model(std::move(file), device));
     HEARTH_ASSIGN_OR_RETURN(const auto tokens, common_tokens(*model, reference.get(), text));
     PerplexityOptions options = {.max_chunks = kMaxChunks};
     options.chunk_len =

@@ -187,7 +187,7 @@ Result<ModelFile> quantize_in_memory(ModelFile source, const QuantizeOptions& op
       HEARTH_RETURN_IF_ERROR(convert_rows(tensor,
                                           {0, static_cast<std::size_t>(tensor.shape.num_rows())},
                                           conversion, threads, target));
-      source.release(tensor);
+      source.discard(tensor);
       tensor.dtype = planned.dtype;
       tensor.data = target;
     }
@@ -196,8 +196,17 @@ Result<ModelFile> quantize_in_memory(ModelFile source, const QuantizeOptions& op
   }
   ModelFileContent content = std::move(source).take();
   content.tensors = std::move(tensors);
-  content.made.push_back(std::move(arena).mapping());
+  AnonymousMapping mapping = std::move(arena).mapping();
+  if (mapping.size() > 0) content.made.push_back(std::move(mapping));
   return ModelFile::assemble(std::move(content));
+}
+
+Result<ModelFile> quantize_on_load(ModelFile source, std::string_view recipe,
+                                   std::size_t num_threads) {
+  HEARTH_ASSIGN_OR_RETURN(const Recipe found, find_recipe(recipe));
+  ThreadPool threads(num_threads != 0 ? num_threads : ThreadPool::available_cpus());
+  return quantize_in_memory(std::move(source),
+                            {.recipe = found, .imatrix = nullptr, .on_progress = {}}, threads);
 }
 
 }  // namespace hearth

@@ -64,4 +64,8 @@ Result<QuantizeReport> quantize_to_file(const ModelFile& source, const std::file
 Result<ModelFile> quantize_in_memory(ModelFile source, const QuantizeOptions& options,
                                      ThreadPool& threads);
 
+// The same by the recipe's name, with threads of its own (0: one per usable CPU).
+Result<ModelFile> quantize_on_load(ModelFile source, std::string_view recipe,
+                                   std::size_t num_threads);
+
 }  // namespace hearth

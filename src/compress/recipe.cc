@@ -78,7 +78,8 @@ bool is_quantized(DType dtype) {
 bool is_kept(const TensorView& tensor, const Place& place) {
   return tensor.dtype == DType::kI32 || !tensor.name.ends_with(".weight") ||
          place.part.ends_with("_norm") || place.part.starts_with("ffn_gate_inp") ||
-         place.part == "position_embd" || place.part == "token_types";
+         place.part == "position_embd" || place.part == "token_types" ||
+         place.part.starts_with("cls");
 }
 
 bool is_part(const Place& place, std::string_view part) {
@@ -191,7 +192,7 @@ Result<std::vector<PlannedTensor>> plan_tensors(const ModelFile& file, const Rec
       return error(StatusCode::kInvalidArgument,
                    "tensor '{}' is {} already: what that lost stays lost, and quantizing it again "
                    "loses more than once from the original; start from an F16, BF16 or F32 model, "
-                   "or say --requantize",
+                   "or, with hearth quantize, say --requantize",
                    file.spelling(tensor.name), dtype_info(tensor.dtype).name);
     }
     plan.push_back(planned);

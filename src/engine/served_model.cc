@@ -12,6 +12,7 @@
 #include "base/file.h"
 #include "base/fingerprint.h"
 #include "base/log.h"
+#include "compress/quantize_model.h"
 #include "engine/sampling_defaults.h"
 #include "kernels/kernels.h"
 #include "kernels/packed_cache.h"
@@ -250,6 +251,10 @@ Status ServedModel::Impl::load_embedder(const EngineOptions& options, Metrics& m
 Result<std::unique_ptr<ServedModel>> ServedModel::load(const ServedModelOptions& options,
                                                        Metrics& metrics) {
   HEARTH_ASSIGN_OR_RETURN(ModelFile file, open_model_file(options.path));
+  if (!options.quantize.empty()) {
+    HEARTH_ASSIGN_OR_RETURN(
+        file, quantize_on_load(std::move(file), options.quantize, options.num_threads));
+  }
   auto impl = std::make_unique<Impl>(std::move(file));
   impl->name = options.served_name.empty() ? default_model_name(options.path) : options.served_name;
   impl->created =

@@ -31,6 +31,8 @@ struct ServedModelOptions {
   std::filesystem::path path;
   std::string served_name;                   // Empty: see default_model_name().
   std::filesystem::path chat_template_file;  // Empty: the template inside the model file.
+  // Convert the weights on loading, as hearth quantize would ("q8_0"); empty: as they are.
+  std::string quantize;
   std::size_t num_threads = 0;
   std::string kernels = "auto";
   // Where the weights' packed form is kept for the next start (kernels/packed_cache.h), if it has

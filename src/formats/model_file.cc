@@ -28,6 +28,12 @@ struct TypeName {
   }
 };
 
+bool contains(std::span<const std::byte> memory, std::span<const std::byte> part) {
+  const std::less_equal<> not_after;
+  return not_after(memory.data(), part.data()) &&
+         not_after(part.data() + part.size(), memory.data() + memory.size());
+}
+
 struct SideFileKey {
   std::string_view file;
   std::string_view key;
@@ -262,14 +268,20 @@ ModelFileContent ModelFile::take() && {
 }
 
 void ModelFile::release(const TensorView& tensor) const {
-  for (const MappedFile& mapping : impl_->content.mappings) {
-    const auto bytes = mapping.bytes();
-    const std::less_equal<> not_after;
-    if (not_after(bytes.data(), tensor.data.data()) &&
-        not_after(tensor.data.data() + tensor.data.size(), bytes.data() + bytes.size())) {
-      mapping.release(tensor.data);
-    }
-  }
+  for (const MappedFile& mapping : impl_->content.mappings)
+    if (contains(mapping.bytes(), tensor.data)) mapping.release(tensor.data);
+}
+
+void ModelFile::discard(const TensorView& tensor) const {
+  release(tensor);
+  for (const AnonymousMapping& made : impl_->content.made)
+    if (contains({made.data(), made.size()}, tensor.data)) made.discard(tensor.data);
+}
+
+bool ModelFile::is_made(const TensorView& tensor) const {
+  return std::ranges::any_of(impl_->content.made, [&](const AnonymousMapping& made) {
+    return contains({made.data(), made.size()}, tensor.data);
+  });
 }
 
 }  // namespace hearth

@@ -122,6 +122,12 @@ class ModelFile {
   // MappedFile::release). Nothing happens when the bytes belong to the caller of parse().
   void release(const TensorView& tensor) const;
 
+  // The same for a tensor that will never be read again: memory that was made for it is gone with
+  // its content.
+  void discard(const TensorView& tensor) const;
+  // Whether the tensor lies in memory of this process instead of a mapped file.
+  bool is_made(const TensorView& tensor) const;
+
   // What it is made of, to be changed and assembled again.
   ModelFileContent take() &&;
 

@@ -90,7 +90,7 @@ DecoderWeights bind_decoder(const ModelConfig& config, WeightBinder& binder) {
   const MatrixSpec vocabulary = {config.vocab_size, config.hidden_size};
   const bool tied = !binder.has("output.weight");
   MatrixSpec embedding = vocabulary;
-  embedding.use = tied ? MatrixUse::kLinear : MatrixUse::kTable;
+  embedding.use = tied ? MatrixUse::kBoth : MatrixUse::kTable;
   binder.matrix("token_embd.weight", embedding, weights.token_embedding);
   if (!tied) binder.matrix("output.weight", vocabulary, weights.output);
   if (config.positions == PositionEncoding::kLearned) {

@@ -86,6 +86,9 @@ void WeightBinder::bind(const TensorView& tensor, Rows rows, MatrixUse use,
   target = *std::move(weight);
   if (target->extra_bytes() == 0) return;
   weight_bytes_ += target->extra_bytes() - part.data.size();
+  if (use == MatrixUse::kLinear) return file_.discard(part);
+  // Its rows are read now and then: in a mapped file that costs no memory of ours.
+  if (file_.is_made(part)) weight_bytes_ += part.data.size();
   file_.release(part);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -19,7 +20,7 @@ namespace hearth {
 enum class Presence : bool { kRequired, kOptional };
 
 // What a matrix is for. A table is only looked up by row, so no device repacks it.
-enum class MatrixUse : bool { kLinear, kTable };
+enum class MatrixUse : std::uint8_t { kLinear, kTable, kBoth };
 
 struct MatrixSpec {
   std::size_t out_features = 0;

@@ -1,0 +1,77 @@
+"""`hearth quantize` and --quantize on the default model and on a directory."""
+
+import json
+import shutil
+import unittest
+
+from hearth_e2e import EXIT_FAILURE, EXIT_USAGE, MODEL, ROOT, HearthTest, hearth
+
+
+class Quantize(HearthTest):
+    def quantize(self, *arguments):
+        """The figures of a run that must end well; progress goes to standard error."""
+        done = hearth("quantize", *arguments, "--json")
+        self.assertEqual(done.returncode, 0, done)
+        return json.loads(done.stdout)
+
+    def test_a_finer_format_predicts_what_the_source_predicts(self):
+        text = self.write("text.txt", "The harbour was built of granite, and two walls keep the swell out. " * 40)
+        figures = self.quantize(MODEL, "--to=q8_0", "--requantize", f"--calibration={text}",
+                                f"--models-dir={self.folder / 'registry'}")
+        self.assertEqual(figures["model"], "SmolLM2-135M-Instruct:Q8_0")
+        self.assertLess(figures["kl_divergence"]["mean"]["value"], 0.01)
+        self.assertGreater(figures["same_top_token"], 0.95)
+        self.assertAlmostEqual(figures["bits_per_weight"], 8.5, delta=0.05)
+        listed = self.succeed("list", f"--models-dir={self.folder / 'registry'}")
+        self.assertIn("SmolLM2-135M-Instruct:Q8_0", listed)
+        self.succeed("verify", f"--models-dir={self.folder / 'registry'}")
+
+    def test_loading_gives_the_bits_of_the_file(self):
+        """A float model, quantized to a file and while loading."""
+        source = ROOT / "tests" / "golden" / "hf" / "qwen2"
+        directory = self.folder / "qwen2"
+        shutil.copytree(source, directory)
+        words = {chr(97 + i): i for i in range(26)}
+        (directory / "tokenizer.json").write_text(json.dumps(
+            {"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": words, "merges": []}}))
+        text = self.write("text.txt", "thequickbrownfoxjumpsoverthelazydog" * 8)
+        for recipe in ("q8_0", "q4_0", "q4_k_m"):
+            path = self.folder / f"{recipe}.gguf"
+            self.quantize(directory, f"--to={recipe}", f"--output={path}", "--no-eval")
+            reading = (text, "--context=32", "--chunks=4", "--json")
+            from_file = self.succeed("perplexity", path, *reading)
+            self.assertEqual(self.succeed("perplexity", directory, *reading, f"--quantize={recipe}"), from_file)
+            self.assertNotEqual(self.succeed("perplexity", directory, *reading), from_file)
+
+    def test_a_directorys_file_gives_its_bits(self):
+        directory = self.folder / "model"
+        shutil.copytree(ROOT / "tests" / "golden" / "hf" / "llama-bf16", directory)
+        words = {chr(97 + i): i for i in range(26)}
+        (directory / "tokenizer.json").write_text(json.dumps(
+            {"version": "1.0", "added_tokens": [], "model": {"type": "BPE", "vocab": words, "merges": []}}))
+        text = self.write("text.txt", "thequickbrownfoxjumpsoverthelazydog" * 8)
+        path = self.folder / "model.gguf"
+        self.quantize(directory, "--to=bf16", f"--output={path}", "--no-eval")
+        reading = (text, "--context=32", "--json")
+        self.assertEqual(self.succeed("perplexity", path, *reading), self.succeed("perplexity", directory, *reading))
+
+    def test_refusals_name_the_reason(self):
+        output = f"--output={self.folder / 'small.gguf'}"
+        self.assertIn("is Q4_1 already", self.refused(EXIT_FAILURE, "quantize", MODEL, "--to=q4_0", output))
+        self.assertIn("nearest", self.refused(EXIT_USAGE, "quantize", MODEL, "--to=nf4", output))
+        self.assertIn("choose one of", self.refused(EXIT_USAGE, "quantize", MODEL, "--to=q9", output))
+        self.assertIn("no format given", self.refused(EXIT_USAGE, "quantize", MODEL, output))
+        damaged = self.write("imatrix.dat", "nonsense")
+        self.assertIn("imatrix", self.refused(EXIT_FAILURE, "quantize", MODEL, "--to=q4_0", output, "--requantize",
+                                              f"--imatrix={damaged}"))
+        self.assertFalse((self.folder / "small.gguf").exists())
+
+    def test_the_source_is_not_overwritten(self):
+        path = self.folder / "model.gguf"
+        shutil.copy(MODEL, path)
+        text = self.refused(EXIT_FAILURE, "quantize", path, "--to=q8_0", "--requantize", f"--output={path}")
+        self.assertIn("is the source itself", text)
+
+
+if __name__ == "__main__":
+    unittest.main()
