@@ -209,4 +209,18 @@ Result<ModelFile> quantize_on_load(ModelFile source, std::string_view recipe,
                             {.recipe = found, .imatrix = nullptr, .on_progress = {}}, threads);
 }
 
+Result<std::size_t> bytes_on_load(const ModelFile& source, std::string_view recipe) {
+  std::size_t bytes = 0;
+  if (recipe.empty()) {
+    for (const TensorView& tensor : source.tensors())
+      bytes += tensor.data.size();
+    return bytes;
+  }
+  HEARTH_ASSIGN_OR_RETURN(const Recipe found, find_recipe(recipe));
+  HEARTH_ASSIGN_OR_RETURN(const auto plan, plan_tensors(source, found, /*requantize=*/false));
+  for (const PlannedTensor& planned : plan)
+    bytes += Work::target_bytes(planned);
+  return bytes;
+}
+
 }  // namespace hearth

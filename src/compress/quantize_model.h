@@ -67,5 +67,7 @@ Result<ModelFile> quantize_in_memory(ModelFile source, const QuantizeOptions& op
 // The same by the recipe's name, with threads of its own (0: one per usable CPU).
 Result<ModelFile> quantize_on_load(ModelFile source, std::string_view recipe,
                                    std::size_t num_threads);
+// What its tensors will take; as they are when `recipe` is empty.
+Result<std::size_t> bytes_on_load(const ModelFile& source, std::string_view recipe);
 
 }  // namespace hearth

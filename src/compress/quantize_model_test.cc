@@ -80,6 +80,10 @@ TEST_F(QuantizeModelTest, MemoryHoldsTheBitsOfTheFile) {
       EXPECT_TRUE(std::ranges::equal(here.data, there.data)) << recipe << " " << here.name;
     }
     EXPECT_EQ(memory.find_text("general.name").value(), "tiny random llama");
+    std::size_t size = 0;
+    for (const TensorView& tensor : memory.tensors())
+      size += tensor.data.size();
+    EXPECT_EQ(bytes_on_load(ModelFile::parse(bytes).value(), recipe).value(), size);
   }
 }
 

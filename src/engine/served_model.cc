@@ -284,9 +284,7 @@ Result<std::unique_ptr<ServedModel>> ServedModel::load(const ServedModelOptions&
 
 Result<std::size_t> ServedModel::least_memory(const ServedModelOptions& options) {
   HEARTH_ASSIGN_OR_RETURN(const ModelFile file, open_model_file(options.path));
-  std::size_t weight_bytes = 0;
-  for (const TensorView& tensor : file.tensors())
-    weight_bytes += tensor.data.size();
+  HEARTH_ASSIGN_OR_RETURN(const std::size_t weight_bytes, bytes_on_load(file, options.quantize));
   if (is_encoder(file)) return weight_bytes;
   HEARTH_ASSIGN_OR_RETURN(const ModelConfig config, read_model_config(file));
   return Engine::least_memory(config, weight_bytes, options.engine);

@@ -225,8 +225,9 @@ TEST_F(EmbeddingsApiTest, ModelsHealthAndTokensAnswer) {
   EXPECT_EQ(number_of(at(parsed(post("/tokenize", R"({"prompt":"the fox"})")), "max_model_len")),
             32);
   EXPECT_EQ(get("/tokenizer_info").status, 200);
-  EXPECT_THAT(get("/metrics").body, AllOf(HasSubstr("\nhearth_embedding_texts_total{model=\"tiny\"} 1\n"),
-                                          HasSubstr("\nhearth_engine_healthy{model=\"tiny\"} 1\n")));
+  EXPECT_THAT(get("/metrics").body,
+              AllOf(HasSubstr("\nhearth_embedding_texts_total{model=\"tiny\"} 1\n"),
+                    HasSubstr("\nhearth_engine_healthy{model=\"tiny\"} 1\n")));
 }
 
 TEST_F(EmbeddingsApiTest, AFullQueueIsA503WithRetryAfter) {
@@ -263,7 +264,8 @@ TEST_F(EmbeddingsApiTest, AClientThatLeavesCancelsItsTexts) {
   gate.let_one_pass();
   while (!embedder().idle()) {
   }
-  EXPECT_LE(metrics().of_model("tiny").embedding.texts.value(), 2 * encoder.limits.max_batch_sequences);
+  EXPECT_LE(metrics().of_model("tiny").embedding.texts.value(),
+            2 * encoder.limits.max_batch_sequences);
   EXPECT_EQ(metrics().of_model("tiny").embedding.finished[EmbeddingOutcome::kCancelled].value(), 1);
   gate.open();
 }

@@ -46,10 +46,9 @@ class EncoderApiTest : public ApiTest {
   }
 
   ModelRef tiny_model() override {
-    embedder_ =
-        EmbeddingEngine::start(std::make_unique<FakeEncoder>(encoder), engine_options,
-                               metrics().of_model("tiny"))
-            .value();
+    embedder_ = EmbeddingEngine::start(std::make_unique<FakeEncoder>(encoder), engine_options,
+                                       metrics().of_model("tiny"))
+                    .value();
     ModelRef model = ApiTest::tiny_model();
     model.tokenizer = &word_piece_tokenizer();
     model.chat_template = nullptr;
