@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <utility>
@@ -38,8 +39,7 @@ Result<Value> read_named(const ConfigReader& reader, std::string_view key,
   const auto row = std::ranges::find(names, *text, &Named<Value>::name);
   if (row != names.end()) return row->value;
   std::vector<std::string_view> known;
-  for (const auto& name : names)
-    known.push_back(name.name);
+  std::ranges::transform(names, std::back_inserter(known), &Named<Value>::name);
   return error(StatusCode::kUnimplemented, "{} is '{}'; supported: {}", reader.full(key), *text,
                fmt::join(known, ", "));
 }
@@ -101,9 +101,9 @@ Status read_prompts(const ConfigReader& reader, EncoderConfig& config) {
 Result<std::vector<std::string>> read_labels(const ConfigReader& reader, std::size_t count) {
   HEARTH_ASSIGN_OR_RETURN(const auto* stated, reader.file().find_texts(reader.full(kLabelsKey)));
   if (stated == nullptr) {
-    std::vector<std::string> numbered;
+    std::vector<std::string> numbered(count);
     for (std::size_t i = 0; i < count; ++i)
-      numbered.push_back(fmt::format("LABEL_{}", i));
+      numbered[i] = fmt::format("LABEL_{}", i);
     return numbered;
   }
   if (stated->size() != count) {

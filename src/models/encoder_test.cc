@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <iterator>
 #include <memory>
 #include <set>
 #include <string>
@@ -71,6 +72,12 @@ std::vector<GoldenSequence> golden_of(std::string_view name) {
       sequence.texts.push_back(*value.as_string());
   }
   return sequences;
+}
+
+std::vector<EncoderInput> inputs_of(const std::vector<GoldenSequence>& sequences) {
+  std::vector<EncoderInput> inputs;
+  std::ranges::transform(sequences, std::back_inserter(inputs), &GoldenSequence::input);
+  return inputs;
 }
 
 // A loaded encoder with all that it borrows.
@@ -165,9 +172,7 @@ TEST_P(GoldenEncoder, OutputsMatchTransformers) {
 
 TEST_P(GoldenEncoder, CompanyThreadsAndKernelsChangeNoBit) {
   const auto golden = golden_of(GetParam());
-  std::vector<EncoderInput> all;
-  for (const GoldenSequence& sequence : golden)
-    all.push_back(sequence.input());
+  const std::vector<EncoderInput> all = inputs_of(golden);
   Vectors alone;
   Loaded reference(open_hf_directory(folder_of(GetParam())).value(), 1, "reference");
   for (const GoldenSequence& sequence : golden)
@@ -206,9 +211,7 @@ TEST_P(GoldenEncoder, QuantizedWeightsStayClose) {
 TEST_P(GoldenEncoder, EncodingAllocatesNothing) {
   Loaded model(GetParam());
   const auto golden = golden_of(GetParam());
-  std::vector<EncoderInput> inputs;
-  for (const GoldenSequence& sequence : golden)
-    inputs.push_back(sequence.input());
+  const std::vector<EncoderInput> inputs = inputs_of(golden);
   const std::size_t width = model.config().width;
   std::vector<float> out(inputs.size() * width);
   const std::size_t before = test::total_allocations();
