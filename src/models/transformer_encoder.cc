@@ -1,25 +1,11 @@
 #include "models/transformer_encoder.h"
 
 #include <algorithm>
-#include <cmath>
 #include <new>
-#include <numeric>
 #include <utility>
 
 namespace hearth {
 namespace {
-
-// Keeps the length of a vector of zeros, which none should be, away from a division by zero.
-constexpr float kTinyEpsilon = 1e-30f;
-
-// Each sequence begins a block of its own.
-KvShape kv_shape_of(const ModelConfig& config, const EncoderLimits& limits) {
-  return {.num_layers = 1,
-          .num_kv_heads = config.heads.num_kv_heads,
-          .head_dim = config.heads.head_dim,
-          .block_size = kKvPositionLanes,
-          .num_blocks = limits.max_batch_tokens / kKvPositionLanes + limits.max_batch_sequences};
-}
 
 // visit(buffer, its number of elements) for every buffer.
 template <typename Visit>
@@ -44,40 +30,17 @@ void for_each_buffer(EncoderBuffers& b, const EncoderPlan& plan, const EncoderLi
   visit(b.local_rope, rope_len(LayerRope::kLocal, config.local_rope));
   visit(b.pooled, sequences * hidden);
   visit(b.head, plan.head_dense ? sequences * hidden : 0);
-  visit(b.mean_weights, tokens);
-  visit(b.tokens, tokens);
-  visit(b.token_types, tokens);
-  visit(b.positions, tokens);
-  visit(b.row_ids, tokens);
-  visit(b.pooled_rows, sequences);
-  visit(b.block_ids, kv_shape_of(config, limits).num_blocks);
-}
-
-Status check_limits(const EncoderLimits& limits) {
-  if (limits.max_batch_tokens == 0 || limits.max_batch_sequences == 0 ||
-      limits.max_batch_tokens > static_cast<std::size_t>(1) << 30) {
-    return make_status(StatusCode::kInvalidArgument,
-                       "batches of {} tokens in {} sequences are impossible",
-                       limits.max_batch_tokens, limits.max_batch_sequences);
-  }
-  return {};
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Encoder>> load_encoder(const ModelFile& file, Device& device,
-                                              const EncoderLimits& limits) {
-  return TransformerEncoder::load(file, device, limits);
-}
-
-Result<std::unique_ptr<Encoder>> TransformerEncoder::load(const ModelFile& file, Device& device,
+Result<std::unique_ptr<Encoder>> TransformerEncoder::load(const ModelFile& file, EncoderPlan plan,
+                                                          Device& device,
                                                           const EncoderLimits& limits) {
-  HEARTH_RETURN_IF_ERROR(check_limits(limits));
-  HEARTH_ASSIGN_OR_RETURN(EncoderPlan plan, read_encoder_plan(file));
   WeightBinder binder(file, device);
   EncoderWeights weights = bind_encoder(plan, binder);
   HEARTH_RETURN_IF_ERROR(binder.finish());
-  HEARTH_ASSIGN_OR_RETURN(KvStorage kv, KvStorage::create(kv_shape_of(plan.transformer, limits)));
+  HEARTH_ASSIGN_OR_RETURN(KvStorage kv, make_encoder_kv(plan.transformer.heads, limits));
   std::unique_ptr<TransformerEncoder> encoder(
       new TransformerEncoder(std::move(plan), std::move(weights), device, std::move(kv)));
   encoder->num_parameters_ = binder.num_parameters();
@@ -91,27 +54,25 @@ Status TransformerEncoder::reserve(const EncoderLimits& limits) {
   try {
     for_each_buffer(buffers_, plan_, limits,
                     [](auto& buffer, std::size_t count) { buffer.resize(count); });
-    sequences_.reserve(limits.max_batch_sequences);
+    batch_.reserve(limits);
   } catch (const std::bad_alloc&) {
     return make_status(StatusCode::kResourceExhausted,
                        "not enough memory for batches of {} tokens in {} sequences",
                        limits.max_batch_tokens, limits.max_batch_sequences);
   }
-  std::iota(buffers_.row_ids.begin(), buffers_.row_ids.end(), 0);
-  std::iota(buffers_.block_ids.begin(), buffers_.block_ids.end(), 0);
   device_.reserve(
       {.max_tokens = limits.max_batch_tokens,
        .max_features = std::max({config.hidden_size, config.q_width(), config.intermediate_size}),
        .max_head_dim = config.heads.head_dim});
   rope_ = Rope(config.rope, config.context_len);
   local_rope_ = Rope(config.local_rope, config.context_len);
-  unit_gain_.assign(config.hidden_size, 1.0f / std::sqrt(static_cast<float>(config.hidden_size)));
+  vectors_ = VectorOutput(config.hidden_size);
   limits_ = limits;
   return {};
 }
 
 std::size_t TransformerEncoder::activation_bytes() const {
-  std::size_t total = kv_.bytes();
+  std::size_t total = kv_.bytes() + batch_.bytes();
   EncoderBuffers sizes;
   for_each_buffer(sizes, plan_, limits_, [&total](const auto& buffer, std::size_t count) {
     total += count * sizeof(buffer[0]);
@@ -123,14 +84,14 @@ void TransformerEncoder::encode(std::span<const EncoderInput> inputs, MatrixView
   const EncoderConfig& config = plan_.description;
   HEARTH_CHECK(out.rows == inputs.size() && out.cols == config.width);
   if (inputs.empty()) return;
-  pack(inputs);
+  batch_.pack(inputs, config, pooling());
   MatrixView residual = embed();
   for (std::size_t i = 0; i < weights_.layers.size(); ++i) {
     const EncoderLayer& layer = weights_.layers[i];
     MatrixView attention = attend(i, normed(layer.attention_norm, residual));
     if (i + 1 == weights_.layers.size() && reads_one_row()) {
       // Nothing behind the last attention mixes rows, so that one row of each sequence will do.
-      const auto rows = std::span(buffers_.pooled_rows).first(inputs.size());
+      const auto rows = std::span(batch_.read_rows).first(inputs.size());
       const MatrixView kept = rows_of(buffers_.pooled, rows.size(), residual.cols);
       const MatrixView kept_attention = rows_of(buffers_.q, rows.size(), attention.cols);
       device_.gather_rows(residual, rows, kept);
@@ -145,62 +106,28 @@ void TransformerEncoder::encode(std::span<const EncoderInput> inputs, MatrixView
   }
   const MatrixView pooled = reads_one_row() ? residual : mean_rows(residual);
   if (config.is_classifier()) return run_head(pooled, out);
-  if (config.normalize) {
-    device_.norm(pooled, {unit_gain_.data(), nullptr, kTinyEpsilon}, out);
-  } else {
-    device_.gather_rows(pooled, std::span(buffers_.row_ids).first(inputs.size()), out);
-  }
-}
-
-void TransformerEncoder::pack(std::span<const EncoderInput> inputs) {
-  const EncoderConfig& config = plan_.description;
-  HEARTH_CHECK(inputs.size() <= limits_.max_batch_sequences);
-  const Pooling pooling = config.is_classifier() ? plan_.head_pooling : config.pooling;
-  sequences_.clear();
-  std::size_t row = 0;
-  std::size_t block = 0;
-  for (std::size_t i = 0; i < inputs.size(); ++i) {
-    const EncoderInput& input = inputs[i];
-    const std::size_t count = input.tokens.size();
-    HEARTH_CHECK(count > 0 && count <= config.max_tokens);
-    HEARTH_CHECK(row + count <= limits_.max_batch_tokens);
-    HEARTH_CHECK(input.token_types.empty() || input.token_types.size() == count);
-    std::ranges::copy(input.tokens, buffers_.tokens.data() + row);
-    std::fill_n(buffers_.token_types.data() + row, count, 0);
-    std::ranges::copy(input.token_types, buffers_.token_types.data() + row);
-    std::iota(buffers_.positions.data() + row, buffers_.positions.data() + row + count, 0);
-    std::fill_n(buffers_.mean_weights.data() + row, count, 1.0f / static_cast<float>(count));
-    const std::size_t read = pooling == Pooling::kLast ? row + count - 1 : row;
-    buffers_.pooled_rows[i] = static_cast<std::int32_t>(read);
-    sequences_.push_back({.first_row = row,
-                          .num_rows = count,
-                          .first_position = 0,
-                          .block_table = buffers_.block_ids.data() + block});
-    row += count;
-    block += (count + kKvPositionLanes - 1) / kKvPositionLanes;
-  }
-  num_tokens_ = row;
+  vectors_.write(device_, pooled, config.normalize, batch_.row_ids, out);
 }
 
 MatrixView TransformerEncoder::embed() {
-  const MatrixView residual =
-      rows_of(buffers_.residual, num_tokens_, plan_.transformer.hidden_size);
-  device_.embed(*weights_.token_embedding, std::span(buffers_.tokens).first(num_tokens_), residual);
-  if (weights_.token_types) add_table_rows(*weights_.token_types, buffers_.token_types, residual);
+  const std::size_t num_tokens = batch_.num_tokens;
+  const MatrixView residual = rows_of(buffers_.residual, num_tokens, plan_.transformer.hidden_size);
+  device_.embed(*weights_.token_embedding, std::span(batch_.tokens).first(num_tokens), residual);
+  if (weights_.token_types) add_table_rows(*weights_.token_types, batch_.token_types, residual);
   if (weights_.position_embedding) {
-    add_table_rows(*weights_.position_embedding, buffers_.positions, residual);
+    add_table_rows(*weights_.position_embedding, batch_.positions, residual);
   }
   if (!weights_.embedding_norm.gain.empty()) {
     device_.norm(residual, norm_of(weights_.embedding_norm), residual);
   }
-  const auto positions = std::span(buffers_.positions).first(num_tokens_);
+  const auto positions = std::span(batch_.positions).first(num_tokens);
   const ModelConfig& config = plan_.transformer;
   if (config.uses_rope(LayerRope::kGlobal)) {
-    rope_.write_angles(positions, {buffers_.rope.data(), num_tokens_ * config.rope.rope_dim});
+    rope_.write_angles(positions, {buffers_.rope.data(), num_tokens * config.rope.rope_dim});
   }
   if (config.uses_rope(LayerRope::kLocal)) {
-    local_rope_.write_angles(
-        positions, {buffers_.local_rope.data(), num_tokens_ * config.local_rope.rope_dim});
+    local_rope_.write_angles(positions,
+                             {buffers_.local_rope.data(), num_tokens * config.local_rope.rope_dim});
   }
   return residual;
 }
@@ -230,8 +157,8 @@ MatrixView TransformerEncoder::attend(std::size_t idx, ConstMatrixView input) {
   const LinearOutput qkv[] = {layer.q_proj.into(q), layer.k_proj.into(k), layer.v_proj.into(v)};
   device_.linear(input, qkv);
   rotate(plan.rope, q, k);
-  device_.store_kv(k, v, sequences_, config.heads, kv_.layer(0));
-  device_.attention(q, sequences_,
+  device_.store_kv(k, v, batch_.sequences, config.heads, kv_.layer(0));
+  device_.attention(q, batch_.sequences,
                     {.heads = config.heads,
                      .scale = config.attention_scale,
                      .logit_softcap = config.attention_softcap,
@@ -276,21 +203,19 @@ void TransformerEncoder::add(const LinearWeights& projection, ConstMatrixView in
   device_.linear(input, out);
 }
 
-bool TransformerEncoder::reads_one_row() const {
-  const Pooling pooling =
-      plan_.description.is_classifier() ? plan_.head_pooling : plan_.description.pooling;
-  return pooling != Pooling::kMean;
+Pooling TransformerEncoder::pooling() const {
+  return plan_.description.is_classifier() ? plan_.head_pooling : plan_.description.pooling;
 }
 
 MatrixView TransformerEncoder::mean_rows(MatrixView residual) {
-  const MatrixView pooled = rows_of(buffers_.pooled, sequences_.size(), residual.cols);
+  const MatrixView pooled = rows_of(buffers_.pooled, batch_.sequences.size(), residual.cols);
   std::fill_n(pooled.data, pooled.rows * pooled.cols, 0.0f);
-  for (std::size_t i = 0; i < sequences_.size(); ++i) {
-    const SequenceRows& sequence = sequences_[i];
+  for (std::size_t i = 0; i < batch_.sequences.size(); ++i) {
+    const SequenceRows& sequence = batch_.sequences[i];
     device_.add_weighted_rows(residual,
                               {.num_terms = sequence.num_rows,
-                               .rows = buffers_.row_ids.data() + sequence.first_row,
-                               .weights = buffers_.mean_weights.data() + sequence.first_row},
+                               .rows = batch_.row_ids.data() + sequence.first_row,
+                               .weights = batch_.mean_weights.data() + sequence.first_row},
                               {pooled.row(i), 1, pooled.cols, pooled.stride});
   }
   return pooled;

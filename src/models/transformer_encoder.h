@@ -11,6 +11,7 @@
 #include "kv/kv_storage.h"
 #include "models/buffer_rows.h"
 #include "models/encoder.h"
+#include "models/encoder_batch.h"
 #include "models/encoder_config.h"
 #include "models/encoder_weights.h"
 #include "models/rope.h"
@@ -20,31 +21,24 @@ namespace hearth {
 // The memory a batch is computed in; what a plan does not need stays empty. T = max_batch_tokens,
 // S = max_batch_sequences.
 struct EncoderBuffers {
-  StepBuffer<float> residual;            // [T, hidden_size]
-  StepBuffer<float> normed;              // [T, hidden_size]
-  StepBuffer<float> q;                   // [T, num_heads * head_dim]
-  StepBuffer<float> k;                   // [T, num_kv_heads * head_dim]
-  StepBuffer<float> v;                   // [T, num_kv_heads * head_dim]
-  StepBuffer<float> attention;           // [T, num_heads * head_dim]
-  StepBuffer<float> gate;                // [T, intermediate_size]
-  StepBuffer<float> up;                  // [T, intermediate_size]
-  StepBuffer<float> rope;                // cos and sin of the angles of ModelConfig::rope
-  StepBuffer<float> local_rope;          // and local_rope: [T, rope_dim / 2, 2]
-  StepBuffer<float> pooled;              // [S, hidden_size]
-  StepBuffer<float> head;                // [S, hidden_size]
-  StepBuffer<float> mean_weights;        // [T]
-  StepBuffer<std::int32_t> tokens;       // [T]
-  StepBuffer<std::int32_t> token_types;  // [T]
-  StepBuffer<std::int32_t> positions;    // [T]
-  StepBuffer<std::int32_t> row_ids;      // [T] 0, 1, 2, ...
-  StepBuffer<std::int32_t> pooled_rows;  // [S] the row each result is read from.
-  StepBuffer<std::int32_t> block_ids;    // Of the keys and values: 0, 1, 2, ...
+  StepBuffer<float> residual;    // [T, hidden_size]
+  StepBuffer<float> normed;      // [T, hidden_size]
+  StepBuffer<float> q;           // [T, num_heads * head_dim]
+  StepBuffer<float> k;           // [T, num_kv_heads * head_dim]
+  StepBuffer<float> v;           // [T, num_kv_heads * head_dim]
+  StepBuffer<float> attention;   // [T, num_heads * head_dim]
+  StepBuffer<float> gate;        // [T, intermediate_size]
+  StepBuffer<float> up;          // [T, intermediate_size]
+  StepBuffer<float> rope;        // cos and sin of the angles of ModelConfig::rope
+  StepBuffer<float> local_rope;  // and local_rope: [T, rope_dim / 2, 2]
+  StepBuffer<float> pooled;      // [S, hidden_size]
+  StepBuffer<float> head;        // [S, hidden_size]
 };
 
 class TransformerEncoder final : public Encoder {
  public:
-  static Result<std::unique_ptr<Encoder>> load(const ModelFile& file, Device& device,
-                                               const EncoderLimits& limits);
+  static Result<std::unique_ptr<Encoder>> load(const ModelFile& file, EncoderPlan plan,
+                                               Device& device, const EncoderLimits& limits);
 
   const EncoderConfig& config() const override { return plan_.description; }
   const EncoderLimits& limits() const override { return limits_; }
@@ -60,8 +54,6 @@ class TransformerEncoder final : public Encoder {
   Status reserve(const EncoderLimits& limits);
   NormWeights norm_of(const Norm& norm) const { return norm.view(plan_.transformer.norm_epsilon); }
 
-  // Lays out the batch: sequences_ and the buffers of integers.
-  void pack(std::span<const EncoderInput> inputs);
   MatrixView embed();
   void add_table_rows(const WeightMatrix& table, const StepBuffer<std::int32_t>& ids,
                       MatrixView residual);
@@ -73,7 +65,9 @@ class TransformerEncoder final : public Encoder {
   void add(const LinearWeights& projection, ConstMatrixView input, MatrixView residual);
   // The input of attention or feed-forward: the residual stream, or its norm.
   ConstMatrixView normed(const Norm& norm, MatrixView residual);
-  bool reads_one_row() const;
+  // Which rows become a sequence's one.
+  Pooling pooling() const;
+  bool reads_one_row() const { return pooling() != Pooling::kMean; }
   // One row per sequence, from all rows.
   MatrixView mean_rows(MatrixView residual);
   void run_head(MatrixView pooled, MatrixView out);
@@ -84,11 +78,10 @@ class TransformerEncoder final : public Encoder {
   KvStorage kv_;  // One layer's, used by all in turn.
   EncoderLimits limits_;
   EncoderBuffers buffers_;
-  std::vector<SequenceRows> sequences_;
-  std::vector<float> unit_gain_;  // [width]: what makes an RMS norm a division by the length.
+  EncoderBatch batch_;
+  VectorOutput vectors_;
   Rope rope_;
   Rope local_rope_;
-  std::size_t num_tokens_ = 0;  // Of the batch.
   std::size_t num_parameters_ = 0;
   std::size_t weight_bytes_ = 0;
 };
