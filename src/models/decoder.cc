@@ -8,12 +8,13 @@
 
 namespace hearth {
 
-Result<std::unique_ptr<Model>> Decoder::load(const ModelFile& file, ModelConfig config,
-                                             Device& device) {
+Result<std::unique_ptr<Decoder>> Decoder::load(const ModelFile& file, ModelConfig config,
+                                               Device& device, DecoderResult result) {
   WeightBinder binder(file, device);
-  DecoderWeights weights = bind_decoder(config, binder);
+  DecoderWeights weights = bind_decoder(config, result, binder);
   HEARTH_RETURN_IF_ERROR(binder.finish());
   std::unique_ptr<Decoder> decoder(new Decoder(std::move(config), std::move(weights), device));
+  decoder->result_ = result;
   decoder->num_parameters_ = binder.num_parameters();
   decoder->weight_bytes_ = binder.weight_bytes();
   return decoder;
@@ -34,7 +35,7 @@ Status Decoder::reserve(std::size_t max_tokens, std::size_t max_logit_rows,
                        "the model has learned {} positions; {} are more", config_.context_len,
                        max_positions);
   }
-  const BatchLimits limits = {max_tokens, max_logit_rows, max_positions};
+  const BatchLimits limits = {max_tokens, max_logit_rows, max_positions, result_};
   try {
     buffers_.resize(config_, limits);
   } catch (const std::bad_alloc&) {
@@ -55,6 +56,17 @@ Status Decoder::reserve(std::size_t max_tokens, std::size_t max_logit_rows,
 }
 
 ConstMatrixView Decoder::forward(const ForwardBatch& batch, KvStorage& kv) {
+  HEARTH_CHECK(result_ == DecoderResult::kLogits);
+  run_layers(batch, kv);
+  return compute_logits(batch);
+}
+
+ConstMatrixView Decoder::hidden_states(const ForwardBatch& batch, KvStorage& kv) {
+  run_layers(batch, kv);
+  return select_rows(batch);
+}
+
+void Decoder::run_layers(const ForwardBatch& batch, KvStorage& kv) {
   const std::size_t num_tokens = batch.tokens.size();
   HEARTH_CHECK(num_tokens <= limits_.max_tokens && batch.positions.size() == num_tokens);
   HEARTH_CHECK(batch.logit_rows.size() <= limits_.max_logit_rows);
@@ -64,8 +76,7 @@ ConstMatrixView Decoder::forward(const ForwardBatch& batch, KvStorage& kv) {
   embed(batch);
   prepare_rotations(batch.positions);
   for (std::size_t i = 0; i < weights_.layers.size(); ++i)
-    run_layer(i, batch, kv.layer(i));
-  return compute_logits(batch);
+    run_layer(i, batch, kv.layer(i % kv.shape().num_layers));
 }
 
 MatrixView Decoder::residual_rows(std::size_t num_tokens) {
@@ -183,16 +194,19 @@ void Decoder::add_projection(const LinearWeights& projection, ConstMatrixView in
   device_.add_scaled(block, config_.residual_scale, residual);
 }
 
-ConstMatrixView Decoder::compute_logits(const ForwardBatch& batch) {
-  const std::size_t num_rows = batch.logit_rows.size();
-  const MatrixView selected = rows_of(buffers_.selected, num_rows, config_.hidden_size);
-  const MatrixView logits = rows_of(buffers_.logits, num_rows, config_.vocab_size);
-  if (num_rows == 0) return logits;
-
+MatrixView Decoder::select_rows(const ForwardBatch& batch) {
+  const MatrixView selected =
+      rows_of(buffers_.selected, batch.logit_rows.size(), config_.hidden_size);
   device_.gather_rows(residual_rows(batch.tokens.size()), batch.logit_rows, selected);
   device_.norm(selected, norm_of(weights_.output_norm), selected);
+  return selected;
+}
+
+ConstMatrixView Decoder::compute_logits(const ForwardBatch& batch) {
+  const MatrixView logits = rows_of(buffers_.logits, batch.logit_rows.size(), config_.vocab_size);
+  if (batch.logit_rows.empty()) return logits;
   const LinearOutput out[] = {{&weights_.output_or_tied(), nullptr, logits, false}};
-  device_.linear(selected, out);
+  device_.linear(select_rows(batch), out);
   if (config_.logit_softcap > 0.0f) device_.softcap(logits, config_.logit_softcap);
   return logits;
 }

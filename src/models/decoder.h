@@ -16,13 +16,18 @@ namespace hearth {
 
 class Decoder final : public Model {
  public:
-  static Result<std::unique_ptr<Model>> load(const ModelFile& file, ModelConfig config,
-                                             Device& device);
+  static Result<std::unique_ptr<Decoder>> load(const ModelFile& file, ModelConfig config,
+                                               Device& device,
+                                               DecoderResult result = DecoderResult::kLogits);
 
   const ModelConfig& config() const override { return config_; }
   Status reserve(std::size_t max_tokens, std::size_t max_logit_rows,
                  std::size_t max_positions) override;
   ConstMatrixView forward(const ForwardBatch& batch, KvStorage& kv) override;
+  // The normed hidden states of logit_rows instead of their logits: [logit_rows.size(),
+  // hidden_size], as long valid. `kv` may have one layer, which all use in turn, when every
+  // sequence is in the batch from its first position on.
+  ConstMatrixView hidden_states(const ForwardBatch& batch, KvStorage& kv);
   std::size_t num_parameters() const override { return num_parameters_; }
   std::size_t weight_bytes() const override { return weight_bytes_; }
   std::size_t activation_bytes() const override { return buffers_.bytes(); }
@@ -34,6 +39,7 @@ class Decoder final : public Model {
   MatrixView residual_rows(std::size_t num_tokens);
 
   void embed(const ForwardBatch& batch);
+  void run_layers(const ForwardBatch& batch, KvStorage& kv);
   void run_layer(std::size_t idx, const ForwardBatch& batch, const KvLayerView& cache);
   // From `normed` to `attention`.
   void attend(std::size_t idx, const ForwardBatch& batch, const KvLayerView& cache);
@@ -49,12 +55,14 @@ class Decoder final : public Model {
   void group_by_expert(std::size_t num_tokens);
   void run_experts(const ExpertMixture& mixture, ConstMatrixView input);
   void add_shared_expert(const ExpertMixture& mixture, ConstMatrixView input);
+  MatrixView select_rows(const ForwardBatch& batch);
   ConstMatrixView compute_logits(const ForwardBatch& batch);
 
   ModelConfig config_;
   DecoderWeights weights_;
   Device& device_;
   std::vector<float> alibi_slopes_;  // [num_heads]; empty: none.
+  DecoderResult result_ = DecoderResult::kLogits;
   std::size_t num_parameters_ = 0;
   std::size_t weight_bytes_ = 0;
   // After reserve().

@@ -34,7 +34,8 @@ void for_each_buffer(Buffers& b, const ModelConfig& config, const BatchLimits& l
   visit(b.gate, config.gated ? inner : 0);
   visit(b.up, inner);
   visit(b.selected, limits.max_logit_rows * hidden);
-  visit(b.logits, limits.max_logit_rows * config.vocab_size);
+  const bool has_logits = limits.result == DecoderResult::kLogits;
+  visit(b.logits, has_logits ? limits.max_logit_rows * config.vocab_size : 0);
   visit(b.rope, rope_len(LayerRope::kGlobal, config.rope));
   visit(b.local_rope, rope_len(LayerRope::kLocal, config.local_rope));
   visit(b.router_logits, tokens * experts.num_experts);

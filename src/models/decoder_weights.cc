@@ -85,14 +85,15 @@ void fold_logit_scale(float scale, Norm& output_norm) {
 
 }  // namespace
 
-DecoderWeights bind_decoder(const ModelConfig& config, WeightBinder& binder) {
+DecoderWeights bind_decoder(const ModelConfig& config, DecoderResult result, WeightBinder& binder) {
   DecoderWeights weights;
   const MatrixSpec vocabulary = {config.vocab_size, config.hidden_size};
-  const bool tied = !binder.has("output.weight");
+  const bool has_logits = result == DecoderResult::kLogits;
+  const bool tied = has_logits && !binder.has("output.weight");
   MatrixSpec embedding = vocabulary;
   embedding.use = tied ? MatrixUse::kBoth : MatrixUse::kTable;
   binder.matrix("token_embd.weight", embedding, weights.token_embedding);
-  if (!tied) binder.matrix("output.weight", vocabulary, weights.output);
+  if (has_logits && !tied) binder.matrix("output.weight", vocabulary, weights.output);
   if (config.positions == PositionEncoding::kLearned) {
     binder.matrix("position_embd.weight",
                   {.out_features = config.context_len,
@@ -107,7 +108,8 @@ DecoderWeights bind_decoder(const ModelConfig& config, WeightBinder& binder) {
     bind_layer(config, NamedBinder(config, binder, fmt::format("blk.{}.", i)), weights.layers[i]);
   }
   top.norm("output_norm", weights.output_norm);
-  fold_logit_scale(config.logit_scale, weights.output_norm);
+  if (has_logits) fold_logit_scale(config.logit_scale, weights.output_norm);
+  if (!has_logits) top.ignore("output");
   // Their values are in the configuration.
   top.ignore("rope_freqs");
   top.ignore("rope_factors_short");

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "models/layer_weights.h"
+#include "models/model.h"
 #include "models/model_config.h"
 #include "models/weights.h"
 
@@ -39,12 +40,13 @@ struct DecoderWeights {
   Norm embedding_norm;                               // [hidden_size]
   std::vector<DecoderLayer> layers;
   Norm output_norm;                      // [hidden_size]; with the logits' scale.
-  std::unique_ptr<WeightMatrix> output;  // [vocab_size, hidden_size]; nullptr: tied.
+  std::unique_ptr<WeightMatrix> output;  // [vocab_size, hidden_size]; nullptr: tied, or unused.
 
   const WeightMatrix& output_or_tied() const { return output ? *output : *token_embedding; }
 };
 
-// Declares and binds all of them; the binder remembers what is wrong.
-DecoderWeights bind_decoder(const ModelConfig& config, WeightBinder& binder);
+// Declares and binds all of them; the binder remembers what is wrong. For hidden states the output
+// matrix is left out, and so is the logits' scale.
+DecoderWeights bind_decoder(const ModelConfig& config, DecoderResult result, WeightBinder& binder);
 
 }  // namespace hearth

@@ -88,8 +88,8 @@ class Encoder {
   virtual std::size_t activation_bytes() const = 0;  // Working memory, keys and values included.
 };
 
-// True when the file's architecture is one of encoders (see supported_encoders()), whether or not
-// it can be loaded.
+// True when the file's architecture is one of encoders (see supported_encoders()), or one of
+// decoders and the file says how to pool: it was trained to embed. Whether or not it can be loaded.
 bool is_encoder(const ModelFile& file);
 
 // Names of the architectures, comma-separated, for messages.

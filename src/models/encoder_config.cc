@@ -149,20 +149,45 @@ Status read_vector(const ConfigReader& reader, EncoderPlan& plan) {
   return {};
 }
 
-Result<const Architecture*> encoder_row(const ModelFile& file) {
+// A decoder whose file says how to pool was trained to embed.
+const Architecture* embedding_decoder(const ModelFile& file, std::string_view name) {
+  const Architecture* row = find_architecture(name);
+  if (row == nullptr) return nullptr;
+  const auto type = file.find_uint32(fmt::format("{}.{}", name, kPoolingTypeKey));
+  return type && type->value_or(kPoolingNone) != kPoolingNone ? row : nullptr;
+}
+
+const Architecture* encoder_row(const ModelFile& file, std::string_view name) {
+  const Architecture* row = find_encoder_architecture(name);
+  return row != nullptr ? row : embedding_decoder(file, name);
+}
+
+Result<const Architecture*> required_encoder_row(const ModelFile& file) {
   HEARTH_ASSIGN_OR_RETURN(const auto name, file.find_text("general.architecture"));
   if (!name) return error(StatusCode::kDataLoss, "metadata key 'general.architecture' is missing");
-  const Architecture* row = find_encoder_architecture(*name);
+  const Architecture* row = encoder_row(file, *name);
   if (row != nullptr) return row;
   return error(StatusCode::kUnimplemented,
-               "architecture '{}' is not a supported encoder; supported: {}", *name,
-               supported_encoders());
+               "architecture '{}' is not a supported encoder; supported: {}, and decoders whose "
+               "file says how to pool",
+               *name, supported_encoders());
+}
+
+// What is computed of a decoder: no head, and of its hidden states the last.
+Status check_decoder(const EncoderPlan& plan) {
+  if (plan.transformer.bidirectional) return {};
+  if (!plan.description.is_classifier() && plan.description.pooling == Pooling::kLast) return {};
+  return make_status(StatusCode::kUnimplemented,
+                     "a decoder ('{}') embeds by its last token (pooling_type {}); {} is not "
+                     "supported",
+                     plan.description.architecture, kPoolingLast,
+                     plan.description.is_classifier() ? "a classification head" : "other pooling");
 }
 
 }  // namespace
 
 Result<EncoderPlan> read_encoder_plan(const ModelFile& file) {
-  HEARTH_ASSIGN_OR_RETURN(const Architecture* row, encoder_row(file));
+  HEARTH_ASSIGN_OR_RETURN(const Architecture* row, required_encoder_row(file));
   const ConfigReader reader(file, row->name);
   EncoderPlan plan;
   HEARTH_ASSIGN_OR_RETURN(plan.transformer, read_model_config(file, *row));
@@ -181,6 +206,7 @@ Result<EncoderPlan> read_encoder_plan(const ModelFile& file) {
   const TensorView* head = file.find_tensor(kHeadOutput);
   HEARTH_RETURN_IF_ERROR(head != nullptr ? read_head(reader, *head, plan)
                                          : read_vector(reader, plan));
+  HEARTH_RETURN_IF_ERROR(check_decoder(plan));
   return plan;
 }
 
@@ -191,7 +217,7 @@ Result<EncoderConfig> read_encoder_description(const ModelFile& file) {
 
 bool is_encoder(const ModelFile& file) {
   const auto name = file.find_text("general.architecture");
-  return name && *name && find_encoder_architecture(**name) != nullptr;
+  return name && *name && encoder_row(file, **name) != nullptr;
 }
 
 std::string supported_encoders() {

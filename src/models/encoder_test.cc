@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <iterator>
 #include <memory>
 #include <set>
@@ -23,6 +24,7 @@
 #include "tensor/quantize.h"
 #include "tests/support/allocation_counter.h"
 #include "tests/support/gguf_writer.h"
+#include "tests/support/temp_directory.h"
 #include "tokenizer/hf_tokenizer.h"
 
 namespace hearth {
@@ -219,17 +221,16 @@ TEST_P(GoldenEncoder, EncodingAllocatesNothing) {
   EXPECT_EQ(test::total_allocations(), before);
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, GoldenEncoder,
-                         ::testing::Values("bert-mean", "bert-cls", "bert-classifier",
-                                           "roberta-mean", "xlm-roberta-cls",
-                                           "xlm-roberta-reranker", "distilbert-last",
-                                           "distilbert-labels", "modernbert-mean",
-                                           "modernbert-classifier", "nomic-bert-mean"),
-                         [](const auto& case_info) {
-                           std::string name = case_info.param;
-                           std::ranges::replace(name, '-', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Cases, GoldenEncoder,
+    ::testing::Values("bert-mean", "bert-cls", "bert-classifier", "roberta-mean", "xlm-roberta-cls",
+                      "xlm-roberta-reranker", "distilbert-last", "distilbert-labels",
+                      "modernbert-mean", "modernbert-classifier", "nomic-bert-mean", "qwen3-last"),
+    [](const auto& case_info) {
+      std::string name = case_info.param;
+      std::ranges::replace(name, '-', '_');
+      return name;
+    });
 
 TEST(Encoders, EachArchitectureHasAGoldenGgufFile) {
   std::set<std::string, std::less<>> proven;
@@ -290,6 +291,25 @@ TEST(Encoders, DescribeThemselves) {
   EXPECT_EQ(classifier.head_activation, HeadActivation::kSoftmax);
   EXPECT_EQ(describe("distilbert-labels").head_activation, HeadActivation::kSigmoid);
   EXPECT_EQ(describe("distilbert-last").num_token_types, 0u);
+}
+
+TEST(Encoders, DecodersEmbedByTheirLastTokenAlone) {
+  const ModelFile directory = open_hf_directory(folder_of("qwen3-last")).value();
+  EXPECT_TRUE(is_encoder(directory));
+  EXPECT_EQ(read_encoder_description(directory).value().pooling, Pooling::kLast);
+
+  test::TempDirectory changed;
+  std::filesystem::copy(folder_of("qwen3-last"), changed.path(),
+                        std::filesystem::copy_options::recursive);
+  std::ofstream(changed.path() / "1_Pooling/config.json") << R"({"pooling_mode":"mean"})";
+  const auto mean = read_encoder_description(open_hf_directory(changed.path()).value());
+  ASSERT_FALSE(mean.has_value());
+  EXPECT_NE(mean.error().message().find("other pooling is not supported"), std::string::npos);
+
+  std::filesystem::remove(changed.path() / "modules.json");
+  const auto bare = open_hf_directory(changed.path());
+  ASSERT_FALSE(bare.has_value());
+  EXPECT_NE(bare.error().message().find("'Qwen3Model' writes no text"), std::string::npos);
 }
 
 TEST(Encoders, CountWhatTheyHold) {

@@ -73,11 +73,11 @@ Status add_chat_template(const std::filesystem::path& directory, MetadataWriter&
 }
 
 Status add_metadata(const std::filesystem::path& directory, const HfObject& config,
-                    const HfFamily& family, ModelFileContent& content) {
+                    const HfFamily& family, bool embeds, ModelFileContent& content) {
   MetadataWriter out(content);
   out.add_text("general.name", directory.filename().string());
   HEARTH_RETURN_IF_ERROR(translate_hf_config(config, family, out));
-  if (family.is_encoder()) {
+  if (family.is_encoder() || embeds) {
     if (family.is_classifier()) return {};
     return translate_hf_sentence_files(directory, config, family, out);
   }
@@ -115,7 +115,7 @@ Status check_biases(const std::vector<SafetensorsTensor>& tensors, const HfObjec
 }
 
 Status add_tensors(const std::filesystem::path& directory, const HfObject& config,
-                   const HfFamily& family, ModelFileContent& content) {
+                   const HfFamily& family, bool embeds, ModelFileContent& content) {
   HEARTH_ASSIGN_OR_RETURN(SafetensorsDirectory weights, open_safetensors_directory(directory));
   content.format = weights.num_shards == 1
                        ? "safetensors"
@@ -126,7 +126,9 @@ Status add_tensors(const std::filesystem::path& directory, const HfObject& confi
   HEARTH_ASSIGN_OR_RETURN(const auto tied, config.flag("tie_word_embeddings"));
   HEARTH_ASSIGN_OR_RETURN(const std::uint32_t num_heads,
                           config.required_size("num_attention_heads"));
-  HfTensorFacts facts = {.tied = tied.value_or(family.tied_by_default) || family.is_encoder(),
+  // Nobody misses an output matrix where vectors are made.
+  const bool no_output = family.is_encoder() || embeds;
+  HfTensorFacts facts = {.tied = tied.value_or(family.tied_by_default) || no_output,
                          .num_heads = num_heads};
   if (family.offset_positions) {
     HEARTH_ASSIGN_OR_RETURN(facts.position_offset, hf_position_offset(config));
@@ -149,6 +151,16 @@ Status add_side_files(const std::filesystem::path& directory, ModelFileContent& 
   return {};
 }
 
+// A decoder without its output matrix is of use for embedding alone.
+Status check_class(const HfObject& config, const HfFamily& family, bool embeds) {
+  const json::Array& classes = *config.find("architectures")->as_array();
+  if (embeds || classes.front() == json::Value(family.class_name)) return {};
+  return make_status(
+      StatusCode::kUnimplemented,
+      "{}: architecture '{}' writes no text, and there is no {} to say how it embeds",
+      config.file(), *classes.front().as_string(), kHfModulesName);
+}
+
 Result<ModelFile> read_directory(const std::filesystem::path& directory) {
   HEARTH_ASSIGN_OR_RETURN(const bool exists, file_exists(directory / kConfigName));
   if (!exists) return error(StatusCode::kNotFound, "holds no {}", kConfigName);
@@ -157,10 +169,13 @@ Result<ModelFile> read_directory(const std::filesystem::path& directory) {
   const HfObject plain(object, kConfigName);
   HEARTH_ASSIGN_OR_RETURN(const HfFamily* family, hf_family_of(plain));
   const HfObject config = plain.with(family->aliases);
+  // Decoders that were trained to embed have the files of sentence-transformers.
+  HEARTH_ASSIGN_OR_RETURN(const bool embeds, file_exists(directory / kHfModulesName));
+  HEARTH_RETURN_IF_ERROR(check_class(config, *family, embeds));
   ModelFileContent content;
   content.spelling = [family](std::string_view role) { return hf_spelling(*family, role); };
-  HEARTH_RETURN_IF_ERROR(add_metadata(directory, config, *family, content));
-  HEARTH_RETURN_IF_ERROR(add_tensors(directory, config, *family, content));
+  HEARTH_RETURN_IF_ERROR(add_metadata(directory, config, *family, embeds, content));
+  HEARTH_RETURN_IF_ERROR(add_tensors(directory, config, *family, embeds, content));
   HEARTH_RETURN_IF_ERROR(add_side_files(directory, content));
   return ModelFile::assemble(std::move(content));
 }

@@ -495,6 +495,12 @@ bool is_usable(const HfFamily& family) {
 
 }  // namespace
 
+std::string HfFamily::bare_class() const {
+  constexpr std::string_view kWithHead = "ForCausalLM";
+  if (!class_name.ends_with(kWithHead)) return std::string(class_name);
+  return fmt::format("{}Model", class_name.substr(0, class_name.size() - kWithHead.size()));
+}
+
 bool HfFamily::is_encoder() const {
   return find_encoder_architecture(architecture) != nullptr;
 }
@@ -508,8 +514,11 @@ std::span<const HfFamily> hf_families() {
 }
 
 const HfFamily* find_hf_family(std::string_view class_name) {
+  const auto has_name = [&](const HfFamily& family) {
+    return family.class_name == class_name || family.bare_class() == class_name;
+  };
   for (const auto& rows : {hf_families(), hf_encoder_families()}) {
-    const auto row = std::ranges::find(rows, class_name, &HfFamily::class_name);
+    const auto row = std::ranges::find_if(rows, has_name);
     if (row != rows.end()) return is_usable(*row) ? &*row : nullptr;
   }
   return nullptr;

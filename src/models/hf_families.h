@@ -98,6 +98,8 @@ struct HfFamily {
   // What the tables cannot say; may be nullptr.
   Status (*translate_more)(const HfObject& config, const HfFamily& family, MetadataWriter& out);
 
+  // Of a decoder without its output matrix: "LlamaModel" for "LlamaForCausalLM".
+  std::string bare_class() const;
   bool is_encoder() const;
   // An encoder with a head.
   constexpr bool is_classifier() const { return class_name.ends_with("ForSequenceClassification"); }
@@ -107,7 +109,7 @@ struct HfFamily {
 
 // Rows whose architecture this build does not have are not usable.
 std::span<const HfFamily> hf_families();
-// nullptr when there is no usable row of that name.
+// By its class or bare class; nullptr when there is no usable row of that name.
 const HfFamily* find_hf_family(std::string_view class_name);
 // Names of the usable rows, comma-separated, for messages.
 std::string supported_hf_classes();

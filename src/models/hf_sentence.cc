@@ -17,7 +17,6 @@
 namespace hearth {
 namespace {
 
-constexpr std::string_view kModulesName = "modules.json";
 constexpr std::string_view kTransformerName = "sentence_bert_config.json";
 constexpr std::string_view kPromptsName = "config_sentence_transformers.json";
 
@@ -48,7 +47,7 @@ Status add_module(std::string_view kind, std::string_view path, Modules& modules
     if (path.empty()) return {};
     return make_status(StatusCode::kUnimplemented,
                        "{}: the transformer lies in '{}'; only the directory itself is supported",
-                       kModulesName, path);
+                       kHfModulesName, path);
   }
   const bool first = modules.pooling_path.empty();
   if (kind == "Pooling" && first && !modules.normalize) {
@@ -62,7 +61,7 @@ Status add_module(std::string_view kind, std::string_view path, Modules& modules
   return make_status(StatusCode::kUnimplemented,
                      "{}: module '{}' is not supported there; supported: Transformer, Pooling, "
                      "Normalize, in this order",
-                     kModulesName, kind);
+                     kHfModulesName, kind);
 }
 
 // A path that stays within the directory.
@@ -73,27 +72,27 @@ bool is_plain(std::string_view path) {
 
 Result<Modules> read_modules(const std::filesystem::path& directory) {
   HEARTH_ASSIGN_OR_RETURN(const json::Value value,
-                          read_hf_json(directory, kModulesName, kMaxHfConfigBytes));
+                          read_hf_json(directory, kHfModulesName, kMaxHfConfigBytes));
   const json::Array* list = value.as_array();
   if (list == nullptr) {
-    return error(StatusCode::kDataLoss, "{} is of JSON type {}, not an array", kModulesName,
+    return error(StatusCode::kDataLoss, "{} is of JSON type {}, not an array", kHfModulesName,
                  value.type_name());
   }
   Modules modules;
   for (const json::Value& item : *list) {
     if (item.as_object() == nullptr) {
-      return error(StatusCode::kDataLoss, "{} holds something that is no object", kModulesName);
+      return error(StatusCode::kDataLoss, "{} holds something that is no object", kHfModulesName);
     }
-    const HfObject module(*item.as_object(), kModulesName);
+    const HfObject module(*item.as_object(), kHfModulesName);
     HEARTH_ASSIGN_OR_RETURN(const auto type, module.text("type"));
     HEARTH_ASSIGN_OR_RETURN(const auto path, module.text("path"));
     if (!type || !path) {
-      return error(StatusCode::kDataLoss, "{}: a module lacks 'type' or 'path'", kModulesName);
+      return error(StatusCode::kDataLoss, "{}: a module lacks 'type' or 'path'", kHfModulesName);
     }
     HEARTH_RETURN_IF_ERROR(add_module(type->substr(type->rfind('.') + 1), *path, modules));
   }
   if (!is_plain(modules.pooling_path)) {
-    return error(StatusCode::kDataLoss, "{}: {}", kModulesName,
+    return error(StatusCode::kDataLoss, "{}: {}", kHfModulesName,
                  modules.pooling_path.empty()
                      ? "there is no module 'Pooling'"
                      : fmt::format("'{}' is no folder of the directory", modules.pooling_path));
@@ -194,7 +193,7 @@ Status translate_prompts(const std::filesystem::path& directory, const HfFamily&
 
 Status translate_hf_sentence_files(const std::filesystem::path& directory, const HfObject& config,
                                    const HfFamily& family, MetadataWriter& out) {
-  HEARTH_ASSIGN_OR_RETURN(const bool has_modules, file_exists(directory / kModulesName));
+  HEARTH_ASSIGN_OR_RETURN(const bool has_modules, file_exists(directory / kHfModulesName));
   if (has_modules) {
     HEARTH_RETURN_IF_ERROR(translate_pooling(directory, config, family, out));
   } else {

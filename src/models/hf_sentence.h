@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string_view>
 
 #include "base/status.h"
 #include "models/hf_config.h"
@@ -10,9 +11,11 @@
 
 namespace hearth {
 
-// Writes what they say about an encoder without a head. A directory without them means the mean
-// over all tokens, not normalized, as sentence-transformers takes it. kUnimplemented names a module
-// or a setting that would change the vectors and is not supported.
+inline constexpr std::string_view kHfModulesName = "modules.json";
+
+// Writes what they say about an encoder without a head, or a decoder that embeds. A directory
+// without them means the mean over all tokens, not normalized, as sentence-transformers takes it.
+// kUnimplemented names a module or a setting that would change the vectors and is not supported.
 Status translate_hf_sentence_files(const std::filesystem::path& directory, const HfObject& config,
                                    const HfFamily& family, MetadataWriter& out);
 

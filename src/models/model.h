@@ -45,11 +45,15 @@ class Model {
   virtual std::size_t activation_bytes() const = 0;  // After reserve().
 };
 
+// What is wanted of a decoder: the next token's logits, or the hidden states they are made of.
+enum class DecoderResult : std::uint8_t { kLogits, kHiddenStates };
+
 // What reserve() takes for a model of this configuration: activation_bytes() without loading it.
 struct BatchLimits {
   std::size_t max_tokens = 0;
   std::size_t max_logit_rows = 0;
   std::size_t max_positions = 0;
+  DecoderResult result = DecoderResult::kLogits;
 };
 std::size_t activation_bytes_for(const ModelConfig& config, const BatchLimits& limits);
 

@@ -37,6 +37,7 @@ MODERN = SHAPE | dict(num_hidden_layers=4, local_attention=9, bos_token_id=2, eo
                       sep_token_id=3, initializer_cutoff_factor=3.0)
 DISTIL = dict(vocab_size=80, dim=32, hidden_dim=64, n_layers=2, n_heads=4, max_position_embeddings=64,
               initializer_range=0.3, pad_token_id=0)
+QWEN3 = SHAPE | dict(num_key_value_heads=2, head_dim=8, rms_norm_eps=1e-6, bos_token_id=2, eos_token_id=3)
 TEXTS = ["what is it", "the words said to use, each by one?", "a", "when they had walked there"]
 PAIRS = [("what is it", "it is a word."), ("how do they use it?", "they said the words and had used each one")]
 
@@ -66,6 +67,7 @@ CASES = {
                                   config=MODERN | labels("no", "yes") | dict(classifier_pooling="mean")),
     "nomic-bert-mean": dict(kind="NomicBert", config=SHAPE, pooling="mean", normalize=True,
                             gguf=(gguf.MODEL_ARCH.NOMIC_BERT, gguf.PoolingType.MEAN)),
+    "qwen3-last": dict(kind="Qwen3", config=QWEN3, pooling="lasttoken", normalize=True),
 }
 
 
