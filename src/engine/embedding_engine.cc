@@ -105,7 +105,8 @@ struct EmbeddingEngine::Impl {
   bool closed = false;
   std::size_t num_waiting = 0;  // Requests with nothing computed.
   std::size_t num_live = 0;
-  std::size_t num_tokens_left = 0;  // Of all live requests.
+  std::size_t num_tokens_left = 0;  // Of all live requests, as the next.
+  std::size_t result_bytes = 0;
   TimePoint last_step;
 
   std::vector<std::shared_ptr<EmbeddingJob>> inbox;  // Engine thread: taken from `pending`.
@@ -148,12 +149,17 @@ Status EmbeddingEngine::Impl::enqueue(std::shared_ptr<EmbeddingJob> job) {
                          "are allowed",
                          num_tokens_left, job->num_tokens(), options.max_queued_tokens);
     }
-    const std::size_t num_tokens = job->num_tokens();
-    pending.push_back(std::move(job));
+    if (num_live > 0 && result_bytes + job->result_bytes() > options.max_result_bytes) {
+      return make_status(StatusCode::kResourceExhausted,
+                         "the results of all requests would take {} bytes, and {} are allowed",
+                         result_bytes + job->result_bytes(), options.max_result_bytes);
+    }
     if (num_live == 0) last_step = now;
     ++num_waiting;
     ++num_live;
-    num_tokens_left += num_tokens;
+    num_tokens_left += job->num_tokens();
+    result_bytes += job->result_bytes();
+    pending.push_back(std::move(job));
     metrics.requests_waiting.add(1);
   }
   arrived.notify_one();
@@ -271,6 +277,7 @@ void EmbeddingEngine::Impl::end(EmbeddingJob& job, Status status, TimePoint now)
     const std::lock_guard lock(mutex);
     --num_live;
     num_tokens_left -= job.num_tokens_left();
+    result_bytes -= job.result_bytes();
   }
   job.end(std::move(status));
 }

@@ -20,6 +20,8 @@ struct EmbeddingEngineOptions {
   // Not computed yet, of all requests; beyond it they are refused. One request alone is always
   // taken.
   std::size_t max_queued_tokens = std::size_t{1} << 22;
+  // Of the results of all requests that have not ended; likewise.
+  std::size_t max_result_bytes = std::size_t{1} << 28;
   // With work to do and no batch ended for this long, the engine calls itself unhealthy.
   std::chrono::seconds unhealthy_after{120};
 };

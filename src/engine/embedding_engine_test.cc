@@ -155,6 +155,20 @@ TEST_F(EmbeddingEngineTest, RefusesAtTheDoorWhenRequestsOrTokensPileUp) {
   EXPECT_EQ(metrics.request.rejected[RejectionReason::kQueueFull].value(), 1);
 }
 
+TEST_F(EmbeddingEngineTest, BoundsTheMemoryOfResults) {
+  options.max_result_bytes = 3 * 8 * sizeof(float);
+  close_gate();
+  const auto running = submit(texts_of({1, 1}));
+  gate.await_arrival(1);
+  EXPECT_EQ(refusal(texts_of({1, 1})), StatusCode::kResourceExhausted);
+  const auto small = submit(texts_of({1}));
+  gate.open();
+  EXPECT_TRUE(small->wait().status.ok());
+  EXPECT_TRUE(running->wait().status.ok());
+  stop();
+  EXPECT_EQ(metrics.request.rejected[RejectionReason::kQueueFull].value(), 1);
+}
+
 TEST_F(EmbeddingEngineTest, BoundsTheRequestsThatWait) {
   options.max_queued_requests = 2;
   close_gate();

@@ -12,6 +12,7 @@ EmbeddingJob::EmbeddingJob(EmbeddingRequest request, std::size_t width, TimePoin
     : request_(std::move(request)),
       queued_(queued),
       notify_(std::move(notify)),
+      result_bytes_(request_.inputs.size() * width * sizeof(float)),
       order_(request_.inputs.size()),
       rows_(request_.inputs.size() * width) {
   for (const EmbeddingInput& input : request_.inputs)

@@ -53,6 +53,7 @@ class EmbeddingJob {
 
   std::size_t num_inputs() const { return request_.inputs.size(); }
   std::size_t num_tokens() const { return num_tokens_; }
+  std::size_t result_bytes() const { return result_bytes_; }
   TimePoint arrival() const { return request_.arrival; }
   TimePoint queued() const { return queued_; }
 
@@ -84,6 +85,7 @@ class EmbeddingJob {
   const EmbeddingRequest request_;
   const TimePoint queued_;
   const Notify notify_;
+  const std::size_t result_bytes_;
   std::size_t num_tokens_ = 0;
   std::vector<std::uint32_t> order_;
   std::atomic<bool> cancelled_ = false;

@@ -1,4 +1,5 @@
-// The official Node SDK against the real server and model; run_node_sdk.py sets OPENAI_BASE_URL.
+// The official Node SDK against the real server and model; run_node_sdk.py sets OPENAI_BASE_URL
+// and, of a server with an encoder, ENCODER_BASE_URL.
 import assert from "node:assert/strict";
 import test from "node:test";
 
@@ -67,4 +68,19 @@ test("an aborted stream ends at once", async () => {
     stream.controller.abort();
   }
   assert.ok(chunks < 450);
+});
+
+test("vectors arrive whole", async () => {
+  const encoder = new OpenAI({apiKey: "none", maxRetries: 0,
+    baseURL: process.env.ENCODER_BASE_URL});
+  const texts = {model: "bert-mean", input: ["the words", "it"]};
+  const packed = await encoder.embeddings.create(texts);  // It asks for base64 and decodes that.
+  const plain = await encoder.embeddings.create({...texts, encoding_format: "float"});
+  assert.deepEqual(packed.data.map((item) => item.index), [0, 1]);
+  packed.data.forEach((item, i) => {
+    assert.equal(item.embedding.length, 32);
+    item.embedding.forEach((value, k) =>
+      assert.ok(Math.abs(value - plain.data[i].embedding[k]) < 1e-6));
+  });
+  assert.equal(packed.usage.total_tokens, plain.usage.total_tokens);
 });

@@ -19,6 +19,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = pathlib.Path(os.environ.get("HEARTH_BINARY", ROOT / "build/release/hearth"))
 MODEL = ROOT / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
 GOLDEN = ROOT / "tests" / "golden" / "e2e"
+ENCODERS = ROOT / "tests" / "golden" / "encoders"
 DEADLINE_SECONDS = 300  # For anything that must happen at all; never a measure of speed.
 
 EXIT_OK, EXIT_FAILURE, EXIT_USAGE = 0, 1, 2
@@ -79,9 +80,9 @@ def poll(condition):
 class Server:
     """A `hearth serve` process that is ready. `address` is (host, port)."""
 
-    def __init__(self, *arguments, **environment):
+    def __init__(self, *arguments, models=(MODEL,), **environment):
         self.process = subprocess.Popen(
-            [BINARY, "serve", MODEL, "--port=0", *map(str, arguments)], stdout=subprocess.PIPE,
+            [BINARY, "serve", *models, "--port=0", *map(str, arguments)], stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, env=clean_environment(**environment), text=True)
         self.startup_text = ""
         for line in self.process.stdout:
