@@ -122,84 +122,63 @@ struct Api::Route {
   RouteInfo info;
   Handler handler;
   Need need = Need::kNothing;
-  bool on_worker = false;
   bool for_admins = false;
 };
 
 const std::vector<Api::Route>& Api::routes() {
-  constexpr bool kWorker = true, kAdmins = true;
+  constexpr bool kAdmins = true;
   using enum Need;
   static const std::vector<Route> table = {
       {{"POST", "/v1/chat/completions", "Answer a conversation.", chat_schema},
        &Api::chat,
-       kGenerator,
-       kWorker},
-      {{"POST", "/chat/completions", "The same.", chat_schema}, &Api::chat, kGenerator, kWorker},
+       kGenerator},
+      {{"POST", "/chat/completions", "The same.", chat_schema}, &Api::chat, kGenerator},
       {{"POST", "/v1/completions", "Continue a text.", completion_schema},
        &Api::completion,
-       kGenerator,
-       kWorker},
-      {{"POST", "/completions", "The same.", completion_schema},
-       &Api::completion,
-       kGenerator,
-       kWorker},
+       kGenerator},
+      {{"POST", "/completions", "The same.", completion_schema}, &Api::completion, kGenerator},
       {{"POST", "/v1/embeddings", "Vectors of texts.", embedding_schema},
        &Api::embeddings,
-       kEncoder,
-       kWorker},
-      {{"POST", "/embeddings", "The same.", embedding_schema}, &Api::embeddings, kEncoder, kWorker},
+       kEncoder},
+      {{"POST", "/embeddings", "The same.", embedding_schema}, &Api::embeddings, kEncoder},
       {{"POST", "/embed", "The same, as text-embeddings-inference has it.", embed_schema},
        &Api::embed,
-       kEncoder,
-       kWorker},
+       kEncoder},
       {{"POST", "/v1/rerank", "Documents by how well they fit a query.", rerank_schema},
        &Api::rerank,
-       kEncoder,
-       kWorker},
-      {{"POST", "/rerank", "The same.", rerank_schema}, &Api::rerank, kEncoder, kWorker},
-      {{"POST", "/v1/classify", "Labels of texts.", classify_schema},
-       &Api::classify,
-       kEncoder,
-       kWorker},
-      {{"POST", "/classify", "The same.", classify_schema}, &Api::classify, kEncoder, kWorker},
+       kEncoder},
+      {{"POST", "/rerank", "The same.", rerank_schema}, &Api::rerank, kEncoder},
+      {{"POST", "/v1/classify", "Labels of texts.", classify_schema}, &Api::classify, kEncoder},
+      {{"POST", "/classify", "The same.", classify_schema}, &Api::classify, kEncoder},
       {{"POST", "/predict", "The same, as text-embeddings-inference has it.", predict_schema},
        &Api::predict,
-       kEncoder,
-       kWorker},
+       kEncoder},
       {{"GET", "/v1/models", "The models served.", nullptr}, &Api::models},
       {{"GET", "/models", "The same.", nullptr}, &Api::models},
       {{"GET", "/v1/models/{id}", "One model.", nullptr}, &Api::one_model},
       {{"POST", "/tokenize", "Token ids of a text or conversation.", tokenize_schema},
        &Api::tokenize,
-       kModel,
-       kWorker},
-      {{"POST", "/detokenize", "Text of token ids.", detokenize_schema},
-       &Api::detokenize,
-       kModel,
-       kWorker},
+       kModel},
+      {{"POST", "/detokenize", "Text of token ids.", detokenize_schema}, &Api::detokenize, kModel},
       {{"GET", "/tokenizer_info", "Special tokens and chat template.", nullptr},
        &Api::tokenizer_info,
-       kModel,
-       kWorker},
+       kModel},
       {{"GET", "/health", "Liveness: 503 when the engine is stuck.", nullptr}, &Api::health},
       {{"GET", "/readyz", "Readiness: 503 while loading or draining.", nullptr}, &Api::ready},
       {{"GET", "/healthz", "Generates one token; the result is kept for a while.", nullptr},
        &Api::probe},
-      {{"GET", "/metrics", "Prometheus metrics.", nullptr}, &Api::metrics_text, kNothing, kWorker},
+      {{"GET", "/metrics", "Prometheus metrics.", nullptr}, &Api::metrics_text, kWorker},
       {{"GET", "/admin/models", "Models and their memory; needs the admin token.", nullptr},
        &Api::admin_models,
        kNothing,
-       !kWorker,
        kAdmins},
       {{"POST", "/admin/models/load", "Load a model; needs the admin token.", admin_load_schema},
        &Api::load_model,
-       kNothing,
        kWorker,
        kAdmins},
       {{"POST", "/admin/models/unload", "Unload a model; needs the admin token.",
         admin_unload_schema},
        &Api::unload_model,
-       kNothing,
        kWorker,
        kAdmins},
       {{"GET", "/openapi.json", "This description.", nullptr}, &Api::openapi},
@@ -246,7 +225,8 @@ void Api::handle(HttpRequest request, std::shared_ptr<HttpExchange> exchange) {
       continue;
     }
     exchange->set_route(route.info.path);
-    dispatch(route, {std::move(request), std::move(exchange), std::move(id), route.on_worker});
+    dispatch(route, {std::move(request), std::move(exchange), std::move(id),
+                     route.need != Need::kNothing});
     return;
   }
   if (allowed.empty()) {
@@ -269,7 +249,7 @@ void Api::dispatch(const Route& route, Call call) {
       return call.respond(std::move(response));
     }
   }
-  if (!route.on_worker) {
+  if (route.need == Need::kNothing) {
     (this->*route.handler)(call);
     return;
   }
@@ -277,7 +257,7 @@ void Api::dispatch(const Route& route, Call call) {
   shared->exchange->on_disconnect([stop = shared->stop]() mutable { stop.request_stop(); });
   shared->on_shutdown = std::make_unique<std::stop_callback<std::function<void()>>>(
       shutdown_.get_token(), [stop = shared->stop]() mutable { stop.request_stop(); });
-  if (route.need != Need::kNothing) {
+  if (route.need != Need::kWorker) {
     post_to_worker(shared, [this, shared, &route] { run_with_model(shared, route); });
   } else {
     post_to_worker(shared, [this, shared, handler = route.handler] { (this->*handler)(*shared); });

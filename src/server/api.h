@@ -58,7 +58,8 @@ class Api {
   struct Route;
   struct Call;
   using Handler = void (Api::*)(Call&);
-  enum class Need : std::uint8_t { kNothing, kModel, kGenerator, kEncoder };
+  // What a handler runs with: on a worker unless it needs nothing, and with a lease of a model.
+  enum class Need : std::uint8_t { kNothing, kWorker, kModel, kGenerator, kEncoder };
   static const std::vector<Route>& routes();
 
   void dispatch(const Route& route, Call call);
