@@ -47,8 +47,8 @@ Result<std::vector<float>> means(std::string_view name, std::vector<float> sums,
   return sums;
 }
 
-Result<Values> read_gguf(const std::filesystem::path& path) {
-  HEARTH_ASSIGN_OR_RETURN(const ModelFile file, ModelFile::open(path));
+Result<Values> read_gguf(std::span<const std::byte> bytes) {
+  HEARTH_ASSIGN_OR_RETURN(const ModelFile file, ModelFile::parse(bytes));
   Values values;
   for (const TensorView& tensor : file.tensors()) {
     if (!tensor.name.ends_with(kSums)) continue;
@@ -91,22 +91,22 @@ Result<Values> read_dat(std::span<const std::byte> bytes) {
   return values;
 }
 
-Result<Values> read_file(const std::filesystem::path& path) {
-  HEARTH_ASSIGN_OR_RETURN(const MappedFile mapping, MappedFile::open(path));
-  ByteReader reader(mapping.bytes());
+}  // namespace
+
+Result<Imatrix> Imatrix::parse(std::string name, std::span<const std::byte> bytes) {
+  ByteReader reader(bytes);
   const auto magic = reader.read_text(4, "magic");
   const bool is_gguf = magic.has_value() && *magic == "GGUF";
-  HEARTH_ASSIGN_OR_RETURN(Values values, is_gguf ? read_gguf(path) : read_dat(mapping.bytes()));
-  if (!values.empty()) return values;
+  HEARTH_ASSIGN_OR_RETURN(Values values, is_gguf ? read_gguf(bytes) : read_dat(bytes));
+  if (!values.empty()) return Imatrix(std::move(name), std::move(values));
   return error(StatusCode::kDataLoss, "holds no importance of any tensor");
 }
 
-}  // namespace
-
 Result<Imatrix> Imatrix::open(const std::filesystem::path& path) {
-  auto values = read_file(path);
-  if (values.has_value()) return Imatrix(path.filename().string(), *std::move(values));
-  return std::unexpected(values.error().with_context(fmt::format("imatrix '{}'", path.string())));
+  HEARTH_ASSIGN_OR_RETURN(const MappedFile mapping, MappedFile::open(path));
+  auto imatrix = parse(path.filename().string(), mapping.bytes());
+  if (imatrix.has_value()) return imatrix;
+  return std::unexpected(imatrix.error().with_context(fmt::format("imatrix '{}'", path.string())));
 }
 
 Result<std::span<const float>> Imatrix::find(const TensorView& tensor) const {

@@ -22,6 +22,9 @@ class Imatrix {
   // kNotFound, or kDataLoss naming what is malformed, also when a value is negative or no number.
   static Result<Imatrix> open(const std::filesystem::path& path);
 
+  // The same for a file in memory, whose first byte is at a multiple of 8.
+  static Result<Imatrix> parse(std::string name, std::span<const std::byte> bytes);
+
   // By the names of GGUF tensors; [row_len], or [matrices, row_len] for a stack of them.
   explicit Imatrix(std::string name, std::map<std::string, std::vector<float>, std::less<>> values)
       : name_(std::move(name)), values_(std::move(values)) {}

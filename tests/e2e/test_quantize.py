@@ -2,9 +2,14 @@
 
 import json
 import shutil
+import signal
+import subprocess
 import unittest
 
-from hearth_e2e import EXIT_FAILURE, EXIT_USAGE, MODEL, ROOT, HearthTest, hearth
+from hearth_e2e import (BINARY, EXIT_FAILURE, EXIT_USAGE, GOLDEN, HearthTest, MODEL, ROOT,
+                        clean_environment, hearth)
+
+GREEDY = json.loads((GOLDEN / "greedy_chat.json").read_text())["answers"]
 
 
 class Quantize(HearthTest):
@@ -42,6 +47,36 @@ class Quantize(HearthTest):
             from_file = self.succeed("perplexity", path, *reading)
             self.assertEqual(self.succeed("perplexity", directory, *reading, f"--quantize={recipe}"), from_file)
             self.assertNotEqual(self.succeed("perplexity", directory, *reading), from_file)
+
+    def test_eight_bits_answer_as_the_source(self):
+        """Where no two tokens are nearly as likely: elsewhere any rounding may tip the scales."""
+        path = self.folder / "eight.gguf"
+        self.quantize(MODEL, "--to=q8_0", "--requantize", "--no-eval", f"--output={path}")
+        clear = [answer for answer in GREEDY if answer["clear"]]
+        self.assertTrue(clear)
+        for golden in clear:
+            text = self.succeed("run", path, golden["prompt"], "--temperature=0", "--max-tokens=48")
+            self.assertEqual(text, golden["text"] + "\n")
+
+    def test_a_killed_run_leaves_nothing_of_that_name(self):
+        path = self.folder / "small.gguf"
+        process = subprocess.Popen([BINARY, "quantize", MODEL, "--to=q4_k_m", "--requantize", f"--output={path}"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment())
+        self.assertIn(b"1 of 272", process.stderr.readline())  # The first tensor is written.
+        process.kill()
+        process.communicate()
+        self.assertFalse(path.exists())
+
+    def test_an_interrupted_run_cleans_up(self):
+        path = self.folder / "small.gguf"
+        process = subprocess.Popen([BINARY, "quantize", MODEL, "--to=q4_k_m", "--requantize", f"--output={path}"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=clean_environment())
+        process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, text = process.communicate()
+        self.assertEqual(process.returncode, EXIT_FAILURE)
+        self.assertIn(b"interrupted", text)
+        self.assertEqual(list(self.folder.iterdir()), [])
 
     def test_a_directorys_file_gives_its_bits(self):
         directory = self.folder / "model"
