@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <limits>
 #include <string>
@@ -41,6 +42,19 @@ TEST(AnonymousMappingTest, RefusesWhatTheSystemCannotGive) {
     EXPECT_EQ(mapping.error().code(), StatusCode::kResourceExhausted);
     EXPECT_NE(mapping.error().message().find(std::to_string(size)), std::string::npos);
   }
+}
+
+TEST(AnonymousMappingTest, OnlyWholePagesOfADiscardedPartGo) {
+  constexpr std::size_t kPage = 4096;
+  const auto mapping = AnonymousMapping::create(4 * kPage).value();
+  std::fill_n(mapping.data(), mapping.size(), std::byte{7});
+  mapping.discard({mapping.data() + 100, 2 * kPage});
+  EXPECT_EQ(mapping.data()[kPage - 1], std::byte{7});
+  EXPECT_EQ(mapping.data()[kPage], std::byte{0});
+  EXPECT_EQ(mapping.data()[2 * kPage - 1], std::byte{0});
+  EXPECT_EQ(mapping.data()[2 * kPage], std::byte{7});
+  mapping.discard({mapping.data(), 10});  // No whole page.
+  EXPECT_EQ(mapping.data()[0], std::byte{7});
 }
 
 }  // namespace

@@ -33,6 +33,7 @@ std::vector<std::unique_ptr<Command>> make_commands() {
   commands.push_back(make_run_command());
   commands.push_back(make_pull_command());
   commands.push_back(make_quantize_command());
+  commands.push_back(make_imatrix_command());
   commands.push_back(make_list_command());
   commands.push_back(make_show_command());
   commands.push_back(make_alias_command());

@@ -31,6 +31,7 @@ std::unique_ptr<Command> make_serve_command();
 std::unique_ptr<Command> make_run_command();
 std::unique_ptr<Command> make_pull_command();
 std::unique_ptr<Command> make_quantize_command();
+std::unique_ptr<Command> make_imatrix_command();
 std::unique_ptr<Command> make_list_command();
 std::unique_ptr<Command> make_show_command();
 std::unique_ptr<Command> make_alias_command();

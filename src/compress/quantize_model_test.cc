@@ -65,9 +65,9 @@ TEST_F(QuantizeModelTest, ThreadsDoNotChangeAByte) {
 }
 
 TEST_F(QuantizeModelTest, MemoryHoldsTheBitsOfTheFile) {
-  const auto bytes = test::tiny_llama_bytes({.tied = false, .hidden_size = 256});
+  const auto bytes = test::tiny_llama_bytes({.tied = false, .num_layers = 1, .hidden_size = 256});
   ThreadPool threads(2);
-  for (const std::string_view recipe : recipe_names()) {
+  for (const std::string_view recipe : {"q8_0", "q4_0", "q4_k_m", "q6_k", "bf16"}) {
     to_file(ModelFile::parse(bytes).value(), options_for(recipe));
     const ModelFile file = ModelFile::open(path_).value();
     const ModelFile memory =

@@ -162,6 +162,7 @@ PlannedTensor plan_tensor(const TensorView& tensor, const Recipe& recipe, const 
 
 std::vector<std::string_view> recipe_names() {
   std::vector<std::string_view> names;
+  names.reserve(kRecipes.size());
   for (const Recipe& recipe : kRecipes)
     names.push_back(recipe.name);
   return names;

@@ -90,6 +90,19 @@ class Quantize(HearthTest):
         reading = (text, "--context=32", "--json")
         self.assertEqual(self.succeed("perplexity", path, *reading), self.succeed("perplexity", directory, *reading))
 
+    def test_importances_of_a_text_make_a_better_model_for_it(self):
+        text = self.write("text.txt", "The harbour was built of granite, and two walls keep the swell out. " * 40)
+        imatrix = self.folder / "model.imatrix.gguf"
+        said = self.succeed("imatrix", MODEL, text, f"--output={imatrix}", "--context=64", "--chunks=4")
+        self.assertIn("211 matrices over 4 chunks of 64 tokens", said)
+
+        def divergence(*arguments):
+            figures = self.quantize(MODEL, "--to=q4_0", "--requantize", f"--calibration={text}",
+                                    f"--output={self.folder / 'small.gguf'}", *arguments)
+            return figures["kl_divergence"]["mean"]["value"]
+
+        self.assertLess(divergence(f"--imatrix={imatrix}"), divergence())
+
     def test_refusals_name_the_reason(self):
         output = f"--output={self.folder / 'small.gguf'}"
         self.assertIn("is Q4_1 already", self.refused(EXIT_FAILURE, "quantize", MODEL, "--to=q4_0", output))
