@@ -169,7 +169,8 @@ void ServedModel::Impl::show_memory(const MemoryBudget& budget) const {
 
 Status ServedModel::Impl::make_device(const ServedModelOptions& options) {
   const std::string source = file.identity();
-  if (!options.packed_weights_dir.empty() && !source.empty()) {
+  // What is quantized on the way here takes longer than packing.
+  if (!options.packed_weights_dir.empty() && !source.empty() && options.quantize.empty()) {
     packed_cache.emplace(PackedCacheOptions{.directory = options.packed_weights_dir,
                                             .source = fmt::format("{} {:016x}", source, digest),
                                             .min_bytes = options.min_packed_bytes});
