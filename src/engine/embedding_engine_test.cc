@@ -293,6 +293,7 @@ TEST_F(EmbeddingEngineTest, ManyClientsAskCancelAndLeaveAtOnce) {
   options.max_queued_requests = 6;
   engine();
   std::vector<std::thread> threads;
+  threads.reserve(4);
   std::atomic<int> num_results = 0, num_notified = 0;
   for (std::int32_t client = 0; client < 4; ++client) {
     threads.emplace_back([&, client] {

@@ -38,6 +38,7 @@ ApiResult<std::string> find_prompt(const EncoderConfig& config,
   const auto prompt = std::ranges::find(config.prompts, name, &EncoderPrompt::name);
   if (prompt != config.prompts.end()) return prompt->text;
   std::vector<std::string_view> names;
+  names.reserve(config.prompts.size());
   for (const EncoderPrompt& known : config.prompts)
     names.push_back(known.name);
   return std::unexpected(invalid_field(

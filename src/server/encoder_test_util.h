@@ -34,7 +34,7 @@ class EncoderApiTest : public ApiTest {
     encoder.config = fake_encoder_config();
     encoder.config.vocab_size = word_piece_tokenizer().vocab_size();
   }
-  ~EncoderApiTest() override { stop_server(); }  // Before the engine it uses.
+  void TearDown() override { stop_server(); }  // Before the engine it uses.
 
   // Before the first request.
   FakeEncoderOptions encoder;
@@ -63,9 +63,9 @@ class EncoderApiTest : public ApiTest {
   }
   // The vector that the encoder gives for these ids.
   std::vector<float> vector_of(const std::vector<TokenId>& ids) const {
-    std::vector<float> out;
-    for (std::size_t i = 0; i < encoder.config.width; ++i)
-      out.push_back(fake_output(ids, {}, i));
+    std::vector<float> out(encoder.config.width);
+    for (std::size_t i = 0; i < out.size(); ++i)
+      out[i] = fake_output(ids, {}, i);
     return out;
   }
 
