@@ -27,6 +27,7 @@ struct OpenedFile {
   Descriptor descriptor;
   std::uint64_t size_bytes;
   std::string identity;
+  struct timespec written;
 };
 
 std::string identity_of(const struct stat& info) {
@@ -44,7 +45,7 @@ Result<OpenedFile> open_regular_file(const std::filesystem::path& path) {
     return error(StatusCode::kInvalidArgument, "'{}' is not a regular file", path.string());
   }
   return OpenedFile{std::move(descriptor), static_cast<std::uint64_t>(info.st_size),
-                    identity_of(info)};
+                    identity_of(info), info.st_mtim};
 }
 
 Status write_and_sync(const std::filesystem::path& path, std::string_view content) {
@@ -90,7 +91,7 @@ Status sync_directory(const std::filesystem::path& directory) {
 }
 
 Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
-  HEARTH_ASSIGN_OR_RETURN(const OpenedFile opened, open_regular_file(path));
+  HEARTH_ASSIGN_OR_RETURN(OpenedFile opened, open_regular_file(path));
   MappedFile file;
   file.identity_ = opened.identity;
   if (opened.size_bytes == 0) return file;
@@ -103,7 +104,29 @@ Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
   if (address == MAP_FAILED) return std::unexpected(read_error(path, errno));
   file.data_ = static_cast<const std::byte*>(address);
   file.size_ = size;
+  HEARTH_ASSIGN_OR_RETURN(file.guard_, MappingGuard::watch(file.bytes()));
+  file.name_ = path.filename().string();
+  file.written_ = opened.written;
+  file.descriptor_ = std::move(opened.descriptor);
   return file;
+}
+
+Status MappedFile::intact() const {
+  if (data_ == nullptr) return {};
+  struct stat info = {};
+  if (::fstat(descriptor_.get(), &info) != 0 || guard_.lost()) {
+    return make_status(StatusCode::kDataLoss,
+                       "the file '{}' was cut short or could not be read while it was in use",
+                       name_);
+  }
+  if (std::cmp_less(info.st_size, size_)) {
+    return make_status(StatusCode::kDataLoss,
+                       "the file '{}' was cut from {} to {} bytes while it was in use", name_,
+                       size_, info.st_size);
+  }
+  if (info.st_mtim.tv_sec == written_.tv_sec && info.st_mtim.tv_nsec == written_.tv_nsec) return {};
+  return make_status(StatusCode::kDataLoss, "the file '{}' was written to while it was in use",
+                     name_);
 }
 
 void MappedFile::release(std::span<const std::byte> part) const {
@@ -119,17 +142,26 @@ void MappedFile::release(std::span<const std::byte> part) const {
 MappedFile::MappedFile(MappedFile&& other) noexcept
     : data_(std::exchange(other.data_, nullptr)),
       size_(std::exchange(other.size_, 0)),
-      identity_(std::move(other.identity_)) {}
+      identity_(std::move(other.identity_)),
+      name_(std::move(other.name_)),
+      descriptor_(std::move(other.descriptor_)),
+      written_(other.written_),
+      guard_(std::move(other.guard_)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   MappedFile taken(std::move(other));
   std::swap(data_, taken.data_);
   std::swap(size_, taken.size_);
   std::swap(identity_, taken.identity_);
+  std::swap(name_, taken.name_);
+  std::swap(descriptor_, taken.descriptor_);
+  std::swap(written_, taken.written_);
+  std::swap(guard_, taken.guard_);
   return *this;
 }
 
 MappedFile::~MappedFile() {
+  guard_ = {};  // Before the range may belong to another mapping.
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
 }
 

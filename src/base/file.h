@@ -5,18 +5,23 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "base/descriptor.h"
+#include "base/mapping_guard.h"
 #include "base/status.h"
 
 namespace hearth {
 
 // A whole file mapped read-only. Owns the mapping; spans into it live as long as this object. Move
 // only; reading from several threads is safe. An empty file maps to an empty span.
+//
+// Others may cut the file short or write into it while it is mapped. Reading then neither fails nor
+// ends the process, but yields other bytes than before, or zeros; intact() tells afterwards.
 class MappedFile {
  public:
   // Fails with kNotFound (no such file), kInvalidArgument (a directory, device, ...) or kDataLoss
@@ -32,6 +37,10 @@ class MappedFile {
   // Tells this state of this file from others: it changes when the file is written to or replaced.
   const std::string& identity() const { return identity_; }
 
+  // kDataLoss, with the file's name, when the file was cut short, written to or could not be read
+  // since open(): anything computed from its bytes may be wrong. Costs one system call.
+  Status intact() const;
+
   // Says that `part`, which must lie within bytes(), will hardly be read again: its whole pages
   // stop counting as this process's memory. Reading them still works.
   void release(std::span<const std::byte> part) const;
@@ -40,6 +49,10 @@ class MappedFile {
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
   std::string identity_;
+  std::string name_;  // Without its directory, for messages.
+  Descriptor descriptor_;
+  struct timespec written_ = {};  // When somebody last wrote to it.
+  MappingGuard guard_;
 };
 
 // A cursor over untrusted little-endian bytes. Every read proves that the bytes are there before it

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <fstream>
 #include <limits>
@@ -181,6 +182,50 @@ TEST(CheckedArithmetic, RefusesWhatDoesNotFit) {
   EXPECT_FALSE(checked_add(kMax, 1, "x").has_value());
   EXPECT_EQ(checked_mul(kMax, 1, "x").value(), kMax);
   EXPECT_FALSE(checked_mul(std::uint64_t{1} << 32, std::uint64_t{1} << 32, "x").has_value());
+}
+
+// Behind the new end, but on the last page that is left, zeros come without a signal.
+TEST_F(FileTest, SurvivesAFileThatIsCutShort) {
+  const fs::path path = directory_ / "model.gguf";
+  const fs::path other_path = directory_ / "other.gguf";
+  std::ofstream(other_path) << "abc";
+  constexpr std::size_t kSize = 1 << 20;
+  for (const std::size_t left : {std::size_t{0}, std::size_t{5000}, kSize - 100}) {
+    std::ofstream(path, std::ios::trunc) << std::string(kSize, 'x');
+    const MappedFile file = MappedFile::open(path).value();
+    const MappedFile other = MappedFile::open(other_path).value();
+    EXPECT_TRUE(file.intact().ok());
+    fs::resize_file(path, left);
+    std::size_t num_left = 0;
+    for (const std::byte byte : file.bytes())
+      num_left += byte == std::byte{'x'} ? 1 : 0;
+    EXPECT_EQ(num_left, left);
+    const Status status = file.intact();
+    EXPECT_EQ(status.code(), StatusCode::kDataLoss);
+    EXPECT_NE(status.message().find("'model.gguf'"), std::string::npos) << status.message();
+    EXPECT_TRUE(other.intact().ok());
+  }
+}
+
+TEST_F(FileTest, TellsThatAFileWasWrittenTo) {
+  const fs::path path = directory_ / "model.gguf";
+  std::ofstream(path) << "abcd";
+  fs::last_write_time(path, fs::file_time_type::clock::now() - std::chrono::hours(1));
+  MappedFile file = MappedFile::open(path).value();
+  const MappedFile moved = std::move(file);
+  EXPECT_TRUE(moved.intact().ok());
+  std::ofstream(path, std::ios::in | std::ios::out) << "x";
+  EXPECT_EQ(moved.intact().message(), "the file 'model.gguf' was written to while it was in use");
+}
+
+TEST_F(FileTest, AFileThatWasReplacedIsStillTheOldOne) {
+  const fs::path path = directory_ / "model.gguf";
+  std::ofstream(path) << "abcd";
+  const MappedFile file = MappedFile::open(path).value();
+  std::ofstream(directory_ / "new") << "wxyz, and more";
+  fs::rename(directory_ / "new", path);
+  EXPECT_TRUE(file.intact().ok());
+  EXPECT_EQ(file.bytes()[0], std::byte{'a'});
 }
 
 }  // namespace

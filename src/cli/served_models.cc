@@ -53,8 +53,10 @@ Result<LoadedModel> load_model(const ServedModelOptions& options, const ServingC
                           ServedModel::load(options, context.metrics));
   const std::shared_ptr<ServedModel> model = std::move(loaded);
   context.notes.set(model->name(), rows_of(*model, options.engine));
-  return LoadedModel{
-      .ref = ModelRef::of(*model), .owner = model, .memory_bytes = model->memory().total_bytes()};
+  return LoadedModel{.ref = ModelRef::of(*model),
+                     .owner = model,
+                     .memory_bytes = model->memory().total_bytes(),
+                     .intact = [raw = model.get()] { return raw->intact(); }};
 }
 
 ModelSpec make_spec(const ModelArgument& argument, std::vector<std::string> names,

@@ -211,6 +211,7 @@ void EmbeddingEngine::Impl::step() {
   } catch (const std::bad_alloc&) {
     failure = out_of_memory();
   }
+  if (failure.ok() && options.weights_intact) failure = options.weights_intact();
   const TimePoint now = clock.now();
   const std::size_t width = encoder->config().width;
   for (std::size_t i = 0; i < batch.size(); ++i) {

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <memory>
 
 #include "base/clock.h"
@@ -22,6 +23,8 @@ struct EmbeddingEngineOptions {
   std::size_t max_queued_tokens = std::size_t{1} << 22;
   // Of the results of all requests that have not ended; likewise.
   std::size_t max_result_bytes = std::size_t{1} << 28;
+  // Asked after each batch, before its results count; see EngineOptions.
+  std::function<Status()> weights_intact = {};
   // With work to do and no batch ended for this long, the engine calls itself unhealthy.
   std::chrono::seconds unhealthy_after{120};
 };

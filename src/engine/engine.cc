@@ -103,6 +103,7 @@ class EngineImpl final : public Engine {
   void step();
   void collect_tasks(const StepPlan& plan, ConstMatrixView logits);
   void check_or_sample(const ScheduledSequence& scheduled, ConstMatrixView rows);
+  void check_weights();
   void accept_results(const StepPlan& plan, TimePoint now);
   void accept_tokens(SampleTask& task, TimePoint now);
   void finish_choice(const SequenceId& id, TimePoint now);
@@ -340,6 +341,7 @@ void EngineImpl::step() {
     find(hit.id)->add_cached_tokens(hit.num_tokens);
   collect_tasks(plan, runner_.forward(plan, kv_));
   ModelRunner::sample(tasks_, options_.host_threads);
+  check_weights();
   const TimePoint now = clock_.now();
   accept_results(plan, now);
   commands_->note_step();
@@ -392,6 +394,15 @@ void EngineImpl::check_or_sample(const ScheduledSequence& scheduled, ConstMatrix
   if (std::ranges::all_of(last, is_usable)) return;
   failures_.emplace_back(
       id, make_status(StatusCode::kInternal, "numerical_error: a logit is not a number"));
+}
+
+// What was computed with other weights than the model's is nobody's answer.
+void EngineImpl::check_weights() {
+  if (!options_.weights_intact) return;
+  const Status status = options_.weights_intact();
+  if (status.ok()) return;
+  for (const auto& [id, request] : active_)
+    failures_.emplace_back(id, status);
 }
 
 void EngineImpl::accept_results(const StepPlan& plan, TimePoint now) {

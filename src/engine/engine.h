@@ -47,6 +47,9 @@ struct EngineOptions {
   // Threads to pick tokens with, used by the engine thread between the model's steps: the device's
   // (see Device::host_threads). They outlive the engine. nullptr: the engine thread does it alone.
   ThreadPool* host_threads = nullptr;
+  // Asked on the engine thread after each step, before its results count: an error fails all
+  // requests with it. For weights that others may change under the model. Empty: not asked.
+  std::function<Status()> weights_intact = {};
   // With work to do and no step ended for this long, the engine calls itself unhealthy.
   std::chrono::seconds unhealthy_after{120};
 };

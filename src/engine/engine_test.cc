@@ -466,5 +466,25 @@ TEST(EngineTest, NoMemoryIsTakenBeforeItIsKnownToFit) {
   EXPECT_TRUE(reserved);
 }
 
+TEST(EngineTest, NobodyGetsWhatWasComputedWithLostWeights) {
+  std::atomic<bool> is_lost = false;
+  EngineOptions options = small_engine_options();
+  options.weights_intact = [&is_lost] {
+    return is_lost ? Status(StatusCode::kDataLoss, "the file 'x' is gone") : Status();
+  };
+  Metrics metrics;
+  const auto engine = Engine::start(std::make_unique<FakeModel>(FakeModelOptions{}), {kEos},
+                                    options, metrics.of_model("fake"));
+  const GenerationRequest request = request_of(some_tokens(5, 0), 4);
+  EXPECT_TRUE(collect(**(*engine)->submit(request, {}), 1).finished());
+  is_lost = true;
+  const auto handle = (*engine)->submit(request, {}).value();
+  std::vector<GenerationEvent> events;
+  while (!handle->wait(events)) {
+  }
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(std::get<RequestFailed>(events[0]).status.message(), "the file 'x' is gone");
+}
+
 }  // namespace
 }  // namespace hearth::test

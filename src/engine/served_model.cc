@@ -123,6 +123,8 @@ struct ServedModel::Impl {
     show_memory({});
   }
 
+  Status intact() const;
+
   // What an encoder takes; engines show theirs.
   void show_memory(const MemoryBudget& budget) const;
 
@@ -167,6 +169,11 @@ void ServedModel::Impl::show_memory(const MemoryBudget& budget) const {
   memory_metrics.bytes[MemoryKind::kActivations].set(static_cast<double>(budget.activation_bytes));
 }
 
+Status ServedModel::Impl::intact() const {
+  HEARTH_RETURN_IF_ERROR(file.intact());
+  return packed_cache ? packed_cache->intact() : Status();
+}
+
 Status ServedModel::Impl::make_device(const ServedModelOptions& options) {
   const std::string source = file.identity();
   // What is quantized on the way here takes longer than packing.
@@ -198,6 +205,7 @@ Result<std::unique_ptr<Model>> ServedModel::Impl::load_parts(
 Status ServedModel::Impl::start_engine(std::unique_ptr<Model> model, EngineOptions options,
                                        Metrics& metrics) {
   options.host_threads = &device->host_threads();
+  options.weights_intact = [this] { return intact(); };
   HEARTH_RETURN_IF_ERROR(check_vocabulary(*tokenizer, model->config().vocab_size));
   HEARTH_ASSIGN_OR_RETURN(const std::vector<TokenId> ids,
                           end_ids(*tokenizer, file, model->config().vocab_size));
@@ -241,6 +249,7 @@ Status ServedModel::Impl::load_embedder(const EngineOptions& options, Metrics& m
   memory_metrics = model_metrics.memory;
   show_memory(memory);
   EmbeddingEngineOptions engine_options;
+  engine_options.weights_intact = [this] { return intact(); };
   engine_options.max_model_len = options.max_model_len;
   engine_options.max_queued_requests = options.max_queued_requests;
   engine_options.unhealthy_after = options.unhealthy_after;
@@ -266,6 +275,7 @@ Result<std::unique_ptr<ServedModel>> ServedModel::load(const ServedModelOptions&
   HEARTH_RETURN_IF_ERROR(impl->make_device(options));
   HEARTH_RETURN_IF_ERROR(is_encoder(impl->file) ? impl->load_embedder(options.engine, metrics)
                                                 : impl->load_generator(options, metrics));
+  HEARTH_RETURN_IF_ERROR(impl->intact());
   if (impl->packed_cache) impl->packed_cache->keep();
 
   const BuildInfo& build = build_info();
@@ -320,6 +330,10 @@ const Status& ServedModel::chat_template_status() const {
 
 const SamplingParams& ServedModel::sampling_defaults() const {
   return impl_->sampling_defaults;
+}
+
+Status ServedModel::intact() const {
+  return impl_->intact();
 }
 
 const MemoryBudget& ServedModel::memory() const {

@@ -73,6 +73,9 @@ class ServedModel {
   // What a request gets that sets nothing else.
   const SamplingParams& sampling_defaults() const;
   const MemoryBudget& memory() const;
+  // kDataLoss, with the file's name, when the model's files are not what they were when it was
+  // loaded (see MappedFile::intact); its engine then fails every request. From any thread.
+  Status intact() const;
   std::string_view main_dtype() const;  // The number format of most weights, by bytes.
   std::string_view device_description() const;
   // Of a model that generates text; there is one unless there is an embedder.

@@ -267,6 +267,14 @@ ModelFileContent ModelFile::take() && {
   return std::move(impl_->content);
 }
 
+Status ModelFile::intact() const {
+  for (const MappedFile& mapping : impl_->content.mappings)
+    HEARTH_RETURN_IF_ERROR(mapping.intact());
+  for (const auto& [name, mapping] : impl_->content.side_files)
+    HEARTH_RETURN_IF_ERROR(mapping.intact());
+  return {};
+}
+
 void ModelFile::release(const TensorView& tensor) const {
   for (const MappedFile& mapping : impl_->content.mappings)
     if (contains(mapping.bytes(), tensor.data)) mapping.release(tensor.data);

@@ -118,6 +118,9 @@ class ModelFile {
   // count as absent.
   std::optional<std::string_view> side_file(std::string_view name) const;
 
+  // MappedFile::intact() of all files of the model.
+  Status intact() const;
+
   // Gives back the memory of a tensor of this file that will hardly be read again (see
   // MappedFile::release). Nothing happens when the bytes belong to the caller of parse().
   void release(const TensorView& tensor) const;

@@ -159,6 +159,7 @@ Status PackedCache::open_file() {
     entry.piece.owner = file;
     kept_.push_back(std::move(entry));
   }
+  file_ = file;
   return {};
 }
 

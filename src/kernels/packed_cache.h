@@ -73,6 +73,10 @@ class PackedCache {
   // Until the file is written, or has failed.
   void wait_until_kept();
 
+  // MappedFile::intact() of the file whose pieces find() gave out. From any thread once the last
+  // of them was.
+  Status intact() const { return file_ == nullptr ? Status() : file_->intact(); }
+
   // How much of what find() and add() saw came from the file.
   std::size_t mapped_bytes() const { return mapped_bytes_; }
   std::size_t packed_bytes() const { return packed_bytes_; }
@@ -95,6 +99,7 @@ class PackedCache {
 
   const PackedCacheOptions options_;
   std::filesystem::path path_;
+  std::shared_ptr<const MappedFile> file_;
   std::vector<Entry> kept_;  // In the file, those from next_ on not yet asked for.
   std::size_t next_ = 0;
   std::vector<Entry> entries_;  // Found or added.

@@ -165,8 +165,7 @@ const std::vector<Api::Route>& Api::routes() {
        kModel},
       {{"GET", "/health", "Liveness: 503 when the engine is stuck.", nullptr}, &Api::health},
       {{"GET", "/readyz", "Readiness: 503 while loading or draining.", nullptr}, &Api::ready},
-      {{"GET", "/healthz", "Generates one token; the result is kept for a while.", nullptr},
-       &Api::probe},
+      {{"GET", "/healthz", "Generates one token with every loaded model.", nullptr}, &Api::probe},
       {{"GET", "/metrics", "Prometheus metrics.", nullptr}, &Api::metrics_text, kWorker},
       {{"GET", "/admin/models", "Models and their memory; needs the admin token.", nullptr},
        &Api::admin_models,
@@ -192,7 +191,7 @@ Api::Api(const ApiOptions& options, ModelPool& models, Metrics& metrics)
     : options_(options),
       pool_(models),
       metrics_(metrics),
-      health_probe_(std::make_shared<HealthProbe>(options.health_probe_ttl)),
+      health_probes_(options.health_probe_ttl),
       workers_(options.num_workers, options.max_waiting_for_worker) {}
 
 Api::~Api() {
@@ -496,10 +495,23 @@ void Api::ready(Call& call) {
   }
 }
 
+// Of the loaded models, or of the one that the query names.
 void Api::probe(Call& call) {
-  const auto model = pool_.find("");
-  if (!model || !model->lease) return reject(call, unavailable("loading", "No model is loaded."));
-  health_probe_->answer(model->lease, call.exchange);
+  const std::string name = query_value(call.request.query, "model");
+  std::vector<ModelStatus> models;
+  if (name.empty()) {
+    models = pool_.list();
+  } else if (auto model = pool_.find(name)) {
+    models.push_back(*std::move(model));
+  } else {
+    return reject(call, no_such_model(pool_.list()));
+  }
+  if (still_loading(models)) return reject(call, loading());
+  std::vector<ModelLease> leases;
+  for (const ModelStatus& model : models) {
+    if (model.lease != nullptr) leases.push_back(model.lease);
+  }
+  health_probes_.answer(leases, call.exchange);
 }
 
 void Api::metrics_text(Call& call) {

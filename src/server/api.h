@@ -105,7 +105,7 @@ class Api {
   ModelPool& pool_;
   Metrics& metrics_;
   std::atomic<bool> draining_{false};
-  std::shared_ptr<HealthProbe> health_probe_;
+  HealthProbes health_probes_;
   std::stop_source shutdown_;  // Ends what the workers do.
   WorkerPool workers_;         // Last: its threads use the others.
 };

@@ -41,13 +41,14 @@ ApiError to_api_error(const Status& status) {
       return invalid_field("", "context_length_exceeded", status.message());
     case StatusCode::kResourceExhausted:
       return unavailable("overloaded", status.message());
+    case StatusCode::kDataLoss:  // Of the model's files, under the engine.
+      return unavailable("model_failed", status.message());
     case StatusCode::kUnavailable:
     case StatusCode::kCancelled:
       return unavailable("unavailable", status.message());
     case StatusCode::kNotFound:
       return {404, "not_found", status.message(), "", std::nullopt};
     case StatusCode::kOk:
-    case StatusCode::kDataLoss:
     case StatusCode::kInternal:
       break;
   }

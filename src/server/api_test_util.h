@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <future>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -55,6 +57,8 @@ class ApiTest : public testing::Test {
   // Before the first use of server().
   ServerOptions options;
   bool load_model = true;
+  std::vector<ModelSpec> more_models;  // Besides the tiny one; not loaded at the start.
+  ModelPoolOptions pool_options;
   SamplingParams sampling_defaults;
   std::string chat_template_problem;  // Set: the model has no template, for this reason.
 
@@ -66,7 +70,8 @@ class ApiTest : public testing::Test {
                        may_load_.get_future().wait();
                        return LoadedModel{.ref = tiny_model()};
                      }});
-    models_ = std::make_unique<ModelPool>(ModelPoolOptions{}, std::move(specs), metrics_);
+    std::ranges::move(more_models, std::back_inserter(specs));
+    models_ = std::make_unique<ModelPool>(pool_options, std::move(specs), metrics_);
     server_ = Server::start(options, *models_, metrics_).value();
     models_->load("tiny", [this](const Status&) { loaded_.set_value(); });
     if (load_model) serve_model();
@@ -93,6 +98,7 @@ class ApiTest : public testing::Test {
   }
   const Tokenizer& tokenizer() const { return TinyText::get().tokenizer(); }
   Metrics& metrics() { return metrics_; }
+  ModelPool& models() { return *models_; }
 
   // The one token of a text.
   std::int32_t id_of(std::string_view text) const {

@@ -1,6 +1,9 @@
 #include "server/health_probe.h"
 
+#include <fmt/format.h>
+
 #include <limits>
+#include <string_view>
 #include <utility>
 #include <variant>
 
@@ -26,52 +29,60 @@ GenerationRequest one_token(const ModelRef& model) {
   return request;
 }
 
-}  // namespace
-
-HttpResponse HealthProbe::response(const Result& result) {
-  if (!result.healthy) return error_response(unavailable("unhealthy", result.reason));
+HttpResponse ok_response(std::string_view detail) {
+  json::Object body{{"status", "ok"}};
+  if (!detail.empty()) body.append("detail", detail);
   HttpResponse out;
-  out.body = json::dump(json::Object{{"status", "ok"}});
+  out.body = json::dump(std::move(body));
   return out;
 }
 
 // A probe that waits behind answers that go on is load, not sickness.
-HttpResponse HealthProbe::response_while_waiting(const ModelRef& model) {
-  if (!model.healthy()) {
-    return error_response(unavailable("unhealthy", "The model takes too long."));
+HttpResponse response_while_waiting(const std::vector<ModelLease>& models) {
+  for (const ModelLease& model : models) {
+    if (model->healthy()) continue;
+    return error_response(
+        unavailable("unhealthy", fmt::format("The model '{}' takes too long.", model->name)));
   }
-  HttpResponse out;
-  out.body = json::dump(json::Object{{"status", "ok"}, {"detail", "busy: the probe is waiting"}});
-  return out;
+  return ok_response("busy: the probe is waiting");
 }
 
-void HealthProbe::answer(const ModelLease& model, const std::shared_ptr<HttpExchange>& exchange) {
+// What the probes of several models say together. Thread-safe.
+struct Outcome {
+  std::mutex mutex;
+  std::size_t num_left = 0;
+  std::optional<ApiError> first_problem;
+
+  // The answer, with the last of them.
+  std::optional<HttpResponse> add(const std::optional<ApiError>& problem) {
+    const std::lock_guard lock(mutex);
+    if (!first_problem) first_problem = problem;
+    if (--num_left > 0) return std::nullopt;
+    return first_problem ? error_response(*first_problem) : ok_response("");
+  }
+};
+
+}  // namespace
+
+void HealthProbe::ask(const ModelLease& model, OnResult on_result) {
   bool must_start = false;
-  bool is_full = false;
   std::optional<Result> known;
   {
     const std::lock_guard lock(mutex_);
     if (last_ && std::chrono::steady_clock::now() - last_->time < time_to_live_) {
       known = last_;
     } else if (waiting_.size() >= kMaxWaiting) {
-      is_full = true;
+      known = Result{.problem = unavailable("overloaded", "Too many probes are waiting.")};
     } else {
-      waiting_.push_back(exchange);
+      waiting_.push_back(std::move(on_result));
       must_start = !std::exchange(running_, true);
     }
   }
   if (known) {
-    exchange->respond(response(*known));
-    return;
+    on_result(known->problem);
+  } else if (must_start) {
+    start(model);
   }
-  if (is_full) {
-    exchange->respond(error_response(unavailable("overloaded", "Too many probes are waiting.")));
-    return;
-  }
-  exchange->after(kPatience, [exchange = std::weak_ptr(exchange), model] {
-    if (const auto alive = exchange.lock()) alive->respond(response_while_waiting(*model));
-  });
-  if (must_start) start(model);
 }
 
 void HealthProbe::start(const ModelLease& model) {
@@ -138,23 +149,48 @@ void HealthProbe::on_events() {
 }
 
 void HealthProbe::conclude(bool healthy, std::string reason) {
-  std::vector<std::shared_ptr<HttpExchange>> waiting;
+  std::vector<OnResult> waiting;
   std::shared_ptr<GenerationHandle> handle;  // Let go of outside the lock, as the next.
   std::shared_ptr<EmbeddingHandle> encoder_handle;
   ModelLease model;
-  HttpResponse answer;
+  std::optional<ApiError> problem;
+  if (!healthy) problem = unavailable("unhealthy", std::move(reason));
   {
     const std::lock_guard lock(mutex_);
-    last_ = Result{healthy, std::move(reason), std::chrono::steady_clock::now()};
+    last_ = Result{problem, std::chrono::steady_clock::now()};
     running_ = false;
     waiting.swap(waiting_);
     handle.swap(handle_);
     encoder_handle.swap(encoder_handle_);
     model.swap(model_);
-    answer = response(*last_);
   }
-  for (const auto& exchange : waiting)
-    exchange->post([exchange, answer] { exchange->respond(answer); });
+  for (const OnResult& on_result : waiting)
+    on_result(problem);
+}
+
+std::shared_ptr<HealthProbe> HealthProbes::probe_of(const ModelRef& model) {
+  const std::lock_guard lock(mutex_);
+  Probed& probed = probes_[model.name];
+  if (!probed.probe || probed.created != model.created) {
+    probed = {model.created, std::make_shared<HealthProbe>(time_to_live_)};
+  }
+  return probed.probe;
+}
+
+void HealthProbes::answer(const std::vector<ModelLease>& models,
+                          const std::shared_ptr<HttpExchange>& exchange) {
+  if (models.empty()) return exchange->respond(ok_response("no model is loaded"));
+  exchange->after(kPatience, [exchange = std::weak_ptr(exchange), models] {
+    if (const auto alive = exchange.lock()) alive->respond(response_while_waiting(models));
+  });
+  const auto outcome = std::make_shared<Outcome>();
+  outcome->num_left = models.size();
+  for (const ModelLease& model : models) {
+    probe_of(*model)->ask(model, [outcome, exchange](const std::optional<ApiError>& problem) {
+      const auto answer = outcome->add(problem);
+      if (answer) exchange->post([exchange, answer = *answer] { exchange->respond(answer); });
+    });
+  }
 }
 
 }  // namespace hearth

@@ -24,6 +24,8 @@ using OnDone = ModelPool::OnDone;
 // A model whose load failed is not tried again for each request: reading a broken file costs.
 constexpr std::chrono::seconds kRetryFailedAfter{30};
 
+constexpr std::string_view kFileLost = "file_lost";
+
 std::string mebibytes(std::size_t bytes) {
   return fmt::format("{:.1f} MiB", static_cast<double>(bytes) / (1 << 20));
 }
@@ -70,7 +72,7 @@ bool lacks_memory(const Status& status) {
 ApiError load_failure(const Entry& entry) {
   return unavailable(
       lacks_memory(entry.failure) ? "overloaded" : "model_failed",
-      fmt::format("The model '{}' cannot be loaded: {}.", entry.name(), entry.failure.message()));
+      fmt::format("The model '{}' is out of service: {}.", entry.name(), entry.failure.message()));
 }
 
 // What is left to call once the mutex is free.
@@ -156,6 +158,7 @@ struct ModelPool::Impl {
   void cut(Lock& lock, Entry& entry);
   void destroy(Lock& lock, Entry& entry);
   void expire(TimePoint now);
+  void check_files(TimePoint now);
   std::optional<TimePoint> next_deadline() const;
 
   void call_out(Lock& lock, Calls calls);
@@ -466,6 +469,7 @@ void ModelPool::Impl::run_keeper() {
   while (!stopping) {
     const TimePoint now = clock.now();
     expire(now);
+    check_files(now);
     if (Entry* entry = next_to_end(now); entry != nullptr) {
       if (entry->num_leases == 0) {
         destroy(lock, *entry);
@@ -508,7 +512,9 @@ void ModelPool::Impl::destroy(Lock& lock, Entry& entry) {
   ::malloc_trim(0);  // The allocator keeps freed memory otherwise.
   log::info("model '{}' is unloaded, {} are free again", entry.name(), mebibytes(bytes));
   lock.lock();
-  entry.state = ModelState::kUnloaded;
+  const bool has_failed = !entry.failure.ok();
+  entry.state = has_failed ? ModelState::kFailed : ModelState::kUnloaded;
+  if (has_failed) entry.failed_at = clock.now();
   entry.cut_at.reset();
   metrics.pool.unloads.with({entry.name(), entry.unload_reason}).increment();
   show(entry);
@@ -524,6 +530,17 @@ void ModelPool::Impl::expire(TimePoint now) {
     if (!entry->is_idle() || now - entry->last_used < options.ttl) continue;
     log::info("model '{}' was not used for {} ms", entry->name(), options.ttl.count());
     begin_unload(*entry, "unused", std::nullopt);
+  }
+}
+
+// Each end of a lease leads here, so that a model whose answers failed goes at once.
+void ModelPool::Impl::check_files(TimePoint now) {
+  for (const auto& entry : entries) {
+    if (entry->state != ModelState::kLoaded || !entry->model->intact) continue;
+    entry->failure = entry->model->intact();
+    if (entry->failure.ok()) continue;
+    log::error("model '{}' is given up: {}", entry->name(), entry->failure.message());
+    begin_unload(*entry, kFileLost, now);
   }
 }
 

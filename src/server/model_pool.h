@@ -32,6 +32,9 @@ struct LoadedModel {
   ModelRef ref;
   std::shared_ptr<void> owner = nullptr;  // Of the parts that `ref` points to.
   std::size_t memory_bytes = 0;           // Weights, keys and values, activations.
+  // An error when its files are not any more what they were: it is then unloaded, and has failed.
+  // Called with the pool's lock held, so quick. Empty: never.
+  std::function<Status()> intact = nullptr;
 };
 
 // A model that may be loaded. The functions are called on the pool's loader thread, one at a time.

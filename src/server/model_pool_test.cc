@@ -40,7 +40,10 @@ class ModelPoolTest : public testing::Test {
       engines[name] = engine;
       return LoadedModel{.ref = {.name = name, .engine = engine.get()},
                          .owner = std::move(engine),
-                         .memory_bytes = bytes};
+                         .memory_bytes = bytes,
+                         .intact = [this] {
+                           return is_lost ? Status(StatusCode::kDataLoss, "cut short") : Status();
+                         }};
     };
     return spec;
   }
@@ -84,6 +87,7 @@ class ModelPoolTest : public testing::Test {
   }
 
   Metrics metrics;
+  std::atomic<bool> is_lost = false;  // The files of all models that are in memory.
   std::map<std::string, int> num_loads;
   std::map<std::string, std::size_t> budgets;
   std::map<std::string, std::weak_ptr<FakeEngine>> engines;
@@ -246,6 +250,22 @@ TEST_F(ModelPoolTest, AModelThatIsNotUsedIsUnloaded) {
     std::this_thread::yield();
   EXPECT_EQ(state("a"), ModelState::kLoaded);
   EXPECT_EQ(metrics.pool.unloads.with({"b", "unused"}).value(), 1);
+}
+
+TEST_F(ModelPoolTest, AModelWhoseFileIsLostHasFailed) {
+  start(spec("a", kMiB));
+  ASSERT_TRUE(load("a").ok());
+  is_lost = true;
+  while (state("a") != ModelState::kFailed)
+    std::this_thread::yield();
+  EXPECT_TRUE(engines["a"].expired());
+  const auto refused = acquire("a");
+  EXPECT_EQ(refused.error().status, 503);
+  EXPECT_NE(refused.error().message.find("cut short"), std::string::npos);
+  EXPECT_EQ(metrics.pool.unloads.with({"a", "file_lost"}).value(), 1);
+  is_lost = false;
+  EXPECT_TRUE(load("a").ok());
+  use("a");
 }
 
 TEST_F(ModelPoolTest, TheEndFailsWhatWaitsAndWhatRuns) {

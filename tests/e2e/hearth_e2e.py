@@ -99,11 +99,14 @@ class Server:
         return contextlib.closing(
             http.client.HTTPConnection(*self.address, timeout=DEADLINE_SECONDS))
 
-    def request(self, method, path, body=None):
+    def request(self, method, path, body=None, token=None):
         """(status, body text, headers) of one request on its own connection."""
+        headers = {"Content-Type": "application/json"}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
         with self.connect() as connection:
             text = None if body is None else json.dumps(body)
-            connection.request(method, path, text, {"Content-Type": "application/json"})
+            connection.request(method, path, text, headers)
             answer = connection.getresponse()
             return answer.status, answer.read().decode(), answer.headers
 
