@@ -64,7 +64,7 @@ struct Outcome {
 
 }  // namespace
 
-void HealthProbe::ask(const ModelLease& model, OnResult on_result) {
+void HealthProbe::ask(const ModelLease& model, const OnResult& on_result) {
   bool must_start = false;
   std::optional<Result> known;
   {
@@ -74,7 +74,7 @@ void HealthProbe::ask(const ModelLease& model, OnResult on_result) {
     } else if (waiting_.size() >= kMaxWaiting) {
       known = Result{.problem = unavailable("overloaded", "Too many probes are waiting.")};
     } else {
-      waiting_.push_back(std::move(on_result));
+      waiting_.push_back(on_result);
       must_start = !std::exchange(running_, true);
     }
   }

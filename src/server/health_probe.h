@@ -26,7 +26,7 @@ class HealthProbe : public std::enable_shared_from_this<HealthProbe> {
 
   using OnResult = std::function<void(const std::optional<ApiError>& problem)>;
   // Calls back now or, on whatever thread, when the probe has ended.
-  void ask(const ModelLease& model, OnResult on_result);
+  void ask(const ModelLease& model, const OnResult& on_result);
 
  private:
   struct Result {

@@ -25,7 +25,8 @@ class ModelPoolTest : public testing::Test {
   FakeClock clock;
 
   // A model of so much memory; `fails` is asked before each load.
-  ModelSpec spec(std::string name, std::size_t bytes, std::function<Status()> fails = nullptr) {
+  ModelSpec spec(const std::string& name, std::size_t bytes,
+                 const std::function<Status()>& fails = nullptr) {
     ModelSpec spec;
     spec.names = {name, name + "-alias"};
     spec.source = name + ".gguf";
@@ -165,6 +166,7 @@ TEST_F(ModelPoolTest, ARequestLoadsWhatItNeedsAndManyLoadItOnce) {
   options.load_on_demand = true;
   start(spec("a", kMiB), spec("b", kMiB));
   std::vector<std::jthread> clients;
+  clients.reserve(16);
   std::atomic<int> num_leases = 0;
   for (int i = 0; i < 16; ++i) {
     clients.emplace_back([this, &num_leases] { num_leases += acquire("a").has_value() ? 1 : 0; });
@@ -327,6 +329,7 @@ TEST_F(ModelPoolTest, AStormOfLoadsUnloadsAndRequests) {
   };
   {
     std::vector<std::jthread> threads;
+    threads.reserve(4);
     for (unsigned seed = 0; seed < 4; ++seed)
       threads.emplace_back(work, seed);
   }

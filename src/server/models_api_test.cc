@@ -38,7 +38,7 @@ class ModelsApiTest : public ApiTest {
     other_engine.set_script(answer("b"));
     engine.set_script(answer("a"));
   }
-  ~ModelsApiTest() override { stop_server(); }
+  void TearDown() override { stop_server(); }
 
   TestResponse admin(std::string_view method, std::string_view path, std::string_view body = "",
                      std::string_view token = "secret") {
