@@ -8,11 +8,13 @@
 #include <numeric>
 
 #include "server/encoder_test_util.h"
+#include "server/request_schemas.h"
 
 namespace hearth::test {
 namespace {
 
 using testing::AllOf;
+using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -147,6 +149,12 @@ TEST_F(EmbeddingsApiTest, BadRequestsNameTheField) {
       {R"({"input":"a","dimensions":4})", "400 unsupported_parameter dimensions"},
       {R"({"input":"a","prompt_name":"query"})", "400 invalid_value prompt_name"},
       {R"({"input":"a","input_type":"query"})", "400 unsupported_parameter input_type"},
+      {R"({"input":"a","add_special_tokens":false})",
+       "400 unsupported_parameter add_special_tokens"},
+      {R"({"input":"a","encoding_format":"base64","embed_dtype":"float16"})",
+       "400 unsupported_parameter embed_dtype"},
+      {R"({"input":"a","encoding_format":"base64","endianness":"big"})",
+       "400 unsupported_parameter endianness"},
       {R"({"input":"a","truncate_prompt_tokens":0})",
        "400 value_out_of_range truncate_prompt_tokens"},
       {R"({"input":"a","truncation_direction":"left"})",
@@ -375,6 +383,26 @@ TEST_F(RerankApiTest, LongPairsAreCutFromTheLongerText) {
                              text, text)));
   EXPECT_FLOAT_EQ(static_cast<float>(number_of(at(both.as_array()->at(0), "score"))),
                   output(first, second));
+}
+
+// What is read again with each document would keep a worker for hours.
+TEST_F(RerankApiTest, ALongQueryHasFewDocuments) {
+  const std::string query(40'000, 'a');
+  std::string body = fmt::format(R"({{"query":"{}","truncate":true,"documents":["a")", query);
+  EXPECT_EQ(post("/rerank", body + "]}").status, 200);
+  for (std::size_t i = 1; i < kMaxDocuments; ++i)
+    body += R"(,"a")";
+  EXPECT_EQ(error_of(post("/rerank", body + "]}")), "400 value_out_of_range query");
+}
+
+TEST_F(RerankApiTest, AModelWithOneTokenTypeIsNotToldOfTwo) {
+  encoder.config.num_token_types = 1;
+  const EncodedPair pair = word_piece_tokenizer().encode_pair("quick", "fox");
+  ASSERT_THAT(pair.type_ids, Contains(1));
+  const json::Value answer =
+      parsed(post("/rerank", R"({"query":"quick","texts":["fox"],"raw_scores":true})"));
+  EXPECT_FLOAT_EQ(static_cast<float>(number_of(at(answer.as_array()->at(0), "score"))),
+                  fake_output(pair.ids, {}, 0));
 }
 
 TEST_F(RerankApiTest, BadRequestsNameTheField) {

@@ -161,7 +161,8 @@ ApiResult<void> InputPreparer::add_pair(std::string_view first, std::string_view
   if (auto fits = check_length(parts, path); !fits) return fits;
   EncodedPair pair = model_.tokenizer->encode_pair(first, second, SpecialText::kPlain, stop_);
   EmbeddingInput input{.tokens = std::move(pair.ids), .token_types = {}};
-  if (model_.embedder->config().num_token_types > 0) {
+  // Where there is only one type the tokenizer may still tell two apart, for other models.
+  if (model_.embedder->config().num_token_types > 1) {
     input.token_types.assign(pair.type_ids.begin(), pair.type_ids.end());
   }
   return add_sequence(std::move(input), path);

@@ -72,6 +72,15 @@ ApiResult<std::string> read_document(const json::Value& value, const std::string
   return *text->as_string();
 }
 
+// Before a body of some megabytes becomes hours of tokenizing.
+ApiResult<void> check_query(const std::string& query, std::size_t num_documents) {
+  if (query.size() <= kMaxRepeatedQueryBytes / num_documents) return {};
+  return std::unexpected(invalid_field(
+      "query", "value_out_of_range",
+      fmt::format("'query' has {} bytes, but with {} documents it may have at most {}.",
+                  query.size(), num_documents, kMaxRepeatedQueryBytes / num_documents)));
+}
+
 }  // namespace
 
 ApiResult<EmbeddingsRequest> parse_embeddings_request(const json::Value& body,
@@ -109,6 +118,9 @@ ApiResult<RerankRequest> parse_rerank_request(const json::Value& body) {
   request.field = request.is_tei ? "texts" : "documents";
   request.query = fields.text("query");
   const json::Array& documents = *fields.value(request.field)->as_array();
+  if (auto fits = check_query(request.query, documents.size()); !fits) {
+    return std::unexpected(fits.error());
+  }
   for (std::size_t i = 0; i < documents.size(); ++i) {
     API_ASSIGN_OR_RETURN(auto text,
                          read_document(documents[i], fmt::format("{}[{}]", request.field, i)));

@@ -241,6 +241,7 @@ constexpr auto kEncoderFields = std::to_array<Field>({
     honoured("truncate", kBoolean, "false", "The same as truncate_prompt_tokens -1."),
     refused("truncation_direction", R"(["right", "Right"])", "Which end of a text is cut."),
     ignored("user", "End-user label."),
+    refused("add_special_tokens", "[true]", "Texts without special tokens: send token ids."),
     ignored("priority", "Requests to encoders share by tokens."),
 });
 
@@ -264,6 +265,8 @@ constexpr auto kOpenAiEmbeddingFields = std::to_array<Field>({
            "{}")),
     honoured("encoding_format", kString, "\"float\"",
              "float, or base64: little-endian 32-bit floats."),
+    refused("embed_dtype", R"(["float32"])", "What base64 holds."),
+    refused("endianness", R"(["native", "little"])", "Of what base64 holds."),
 });
 
 constexpr auto kTeiEmbeddingFields = std::to_array<Field>({

@@ -18,6 +18,9 @@ inline constexpr std::size_t kMaxMessages = 10'000;
 inline constexpr std::size_t kMaxContentParts = 1024;
 inline constexpr std::size_t kMaxTexts = 2048;  // Of one request to an encoder.
 inline constexpr std::size_t kMaxDocuments = 2048;
+// A query is read again with each document: its bytes times their number. Twice a body of default
+// size.
+inline constexpr std::size_t kMaxRepeatedQueryBytes = std::size_t{64} << 20;
 
 const Schema& chat_schema();
 const Schema& message_schema();
