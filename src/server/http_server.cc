@@ -304,8 +304,9 @@ void Connection::close() {
   error_code ignored;
   socket_.close(ignored);
   if (cut_short) {
-    record(/*disconnected=*/true);
+    // Counted last: who sees the count knows that the work is cancelled.
     if (const auto exchange = exchange_.lock()) exchange->disconnect();
+    record(/*disconnected=*/true);
   }
   out_.clear();
   parser_.reset();
