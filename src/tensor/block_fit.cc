@@ -149,7 +149,7 @@ template <typename Nearest>
 SignedChoice<Nearest> choose_signed(const WeightedValues& values, const SignedFormat& format,
                                     const float* fits, float d, Nearest nearest) {
   SignedChoice<Nearest> choice;
-  choice.scales.d = f32_to_f16(d);
+  choice.scales.d = nearest_f16(d);
   const float unit = f16_to_f32(choice.scales.d);
   const std::size_t group_len = values.len / format.num_groups;
   for (std::size_t g = 0; g < format.num_groups; ++g) {
@@ -358,8 +358,8 @@ AffineChoice choose_affine(const WeightedValues& values, const AffineFormat& for
                            const AffineFit* fits, AffineFit units) {
   AffineChoice choice;
   choice.sums.error = 0.0;
-  choice.scales.d = f32_to_f16(units.scale);
-  choice.scales.min = f32_to_f16(units.offset);
+  choice.scales.d = nearest_f16(units.scale);
+  choice.scales.min = nearest_f16(units.offset);
   const float d = f16_to_f32(choice.scales.d);
   const float min = f16_to_f32(choice.scales.min);
   const std::size_t group_len = values.len / format.num_groups;
@@ -403,6 +403,11 @@ AffineFit solve_units(const UnitSums& sums) {
 }
 
 }  // namespace
+
+std::uint16_t nearest_f16(float x) {
+  constexpr float kMaxFloat16 = 65504.0f;
+  return f32_to_f16(std::clamp(x, -kMaxFloat16, kMaxFloat16));
+}
 
 AffineFit fit_affine(const WeightedValues& values, int max_q) {
   return search_affine(values, max_q, std::numeric_limits<float>::infinity());

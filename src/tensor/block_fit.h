@@ -27,6 +27,9 @@ struct WeightedValues {
   }
 };
 
+// The nearest finite float16: what fits values near its limits best may lie beyond them.
+std::uint16_t nearest_f16(float x);
+
 // Levels 0 to max_q; a group's value is scale * q + offset.
 struct AffineFit {
   float scale = 0.0f;  // Not negative.

@@ -209,7 +209,7 @@ constexpr SignedLevels kIQ4 = {
     .low = kIQ4Levels[0], .high = kIQ4Levels[std::size(kIQ4Levels) - 1], .iq4 = true};
 
 void fit(const WeightedValues& values, BlockIQ4_NL& block) {
-  block.d = f32_to_f16(fit_signed(values, kIQ4));
+  block.d = nearest_f16(fit_signed(values, kIQ4));
   const float inverse = inverse_or_zero(f16_to_f32(block.d));
   for (std::size_t i = 0; i < values.len; ++i) {
     set_nibble(block.qs, i, nearest_iq4_level(values.x[i] * inverse));
@@ -236,7 +236,7 @@ void fit(const WeightedValues& values, BlockIQ4_XS& block) {
 template <typename Emit>
 void fit_levels(const WeightedValues& values, const SignedLevels& levels, std::uint16_t& d,
                 Emit emit) {
-  d = f32_to_f16(fit_signed(values, levels));
+  d = nearest_f16(fit_signed(values, levels));
   const float inverse = inverse_or_zero(f16_to_f32(d));
   for (std::size_t i = 0; i < values.len; ++i)
     emit(i, round_to(values.x[i] * inverse, levels.low, levels.high) - levels.low);
@@ -255,8 +255,8 @@ void fit(const WeightedValues& values, BlockQ5_0& block) {
 template <typename Block, typename Emit>
 void fit_steps(const WeightedValues& values, int max_q, Block& block, Emit emit) {
   const AffineFit found = fit_affine(values, max_q);
-  block.d = f32_to_f16(found.scale);
-  block.m = f32_to_f16(found.offset);
+  block.d = nearest_f16(found.scale);
+  block.m = nearest_f16(found.offset);
   const float inverse = inverse_or_zero(f16_to_f32(block.d));
   const float offset = f16_to_f32(block.m);
   for (std::size_t i = 0; i < values.len; ++i)
@@ -281,17 +281,25 @@ void encode_row(Values values, std::span<std::byte> data) {
   }
 }
 
+// Importances of a block as weights: of a size whose sums stay in float's range, and none quite
+// zero, since inputs that one text leaves unused may count in another. A power of two changes no
+// digits.
+void weigh(Values importance, std::span<float> weights) {
+  constexpr float kLeastWeight = 0x1p-16f;
+  const float largest = std::ranges::max(importance);
+  const double factor = largest == 0.0f ? 0.0 : std::ldexp(1.0, -std::ilogb(largest));
+  std::ranges::transform(importance, weights.begin(), [&](float value) {
+    return static_cast<float>(static_cast<double>(value) * factor) + kLeastWeight;
+  });
+}
+
 // Equal weights where no importance is given, or none of a block's values has any.
 template <typename Block>
 void fit_row(Values values, Values importance, std::span<std::byte> data) {
-  float equal[Block::kLen];
-  std::ranges::fill(equal, 1.0f);
+  float weights[Block::kLen];
+  std::ranges::fill(weights, 1.0f);
   for (std::size_t i = 0; i < values.size() / Block::kLen; ++i) {
-    const float* weights = equal;
-    if (!importance.empty()) {
-      const Values given = importance.subspan(i * Block::kLen, Block::kLen);
-      if (std::ranges::any_of(given, [](float w) { return w > 0.0f; })) weights = given.data();
-    }
+    if (!importance.empty()) weigh(importance.subspan(i * Block::kLen, Block::kLen), weights);
     Block block = {};
     fit({values.data() + i * Block::kLen, weights, Block::kLen}, block);
     std::memcpy(data.data() + i * sizeof(Block), &block, sizeof(Block));

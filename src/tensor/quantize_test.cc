@@ -277,6 +277,45 @@ TEST(QuantizeWeightTest, WithoutAnyImportanceAllValuesCountAlike) {
   }
 }
 
+// Inputs that a text leaves unused may count in another, so their weights must not get lost.
+TEST(QuantizeWeightTest, GroupsWithoutImportanceKeepTheirValues) {
+  const auto values = bell_values(256);
+  std::vector<float> importance(values.size(), 1.0f);
+  std::fill_n(importance.begin() + 64, 32, 0.0f);
+  const auto group = std::span(values).subspan(64, 32);
+  for (const PeerError& row : kPeerErrors) {
+    const auto result = weight_round_trip(row.dtype, values, importance);
+    EXPECT_LT(weighted_error(group, std::span(result).subspan(64, 32), {}),
+              0.5 * weighted_error(group, std::vector<float>(group.size()), {}))
+        << dtype_info(row.dtype).name;
+  }
+}
+
+TEST(QuantizeWeightTest, ImportancesOfAnySizeKeepTheValues) {
+  const auto values = bell_values(256);
+  for (const PeerError& row : kPeerErrors) {
+    for (const float importance : {0x1p-140f, 0x1p-60f, 0x1p127f}) {
+      const std::vector<float> alike(values.size(), importance);
+      const auto result = weight_round_trip(row.dtype, values, alike);
+      EXPECT_LT(weighted_error(values, result, {}),
+                0.5 * weighted_error(values, std::vector<float>(values.size()), {}))
+          << dtype_info(row.dtype).name << " " << importance;
+    }
+  }
+}
+
+// The offset that fits best may lie beyond the float16 that stores it.
+TEST(QuantizeWeightTest, TheLargestValuesStayFinite) {
+  std::minstd_rand engine(1);
+  std::vector<float> values(256 * 40);
+  for (float& value : values)
+    value = -65504.0f + static_cast<float>(engine() % 60000);
+  for (const PeerError& row : kPeerErrors) {
+    for (const float result : weight_round_trip(row.dtype, values, {}))
+      ASSERT_TRUE(std::isfinite(result)) << dtype_info(row.dtype).name;
+  }
+}
+
 TEST(QuantizeWeightTest, BlocksOfOneValueAreExactOrNearlySo) {
   for (const PeerError& row : kPeerErrors) {
     for (const float value : {-0.75f, 0.75f, 1e-2f, 60000.0f}) {
