@@ -295,6 +295,7 @@ Status PackedCache::write(const std::stop_token& stop) {
       offset += bytes.size();
     }
     HEARTH_RETURN_IF_ERROR(out.flush());
+    HEARTH_RETURN_IF_ERROR(intact());  // Else zeros from it would get checksums of their own.
     const std::string head = header(offsets);
     std::string prefix(kMagic);
     append<std::uint64_t>(prefix, head.size());

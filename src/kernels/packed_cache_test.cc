@@ -154,6 +154,27 @@ TEST_F(PackedCacheTest, ADamagedHeaderOrATruncatedFileIsReplaced) {
   }
 }
 
+// What is read from a file that was cut are zeros: they must not be kept as if they were right.
+TEST_F(PackedCacheTest, AFileThatIsCutWhileInUseIsNotKeptAnew) {
+  const Loaded first = load();
+  flip_byte(static_cast<std::streamoff>(fs::file_size(files().at(0))) - 1);
+  {
+    PackedCache cache(options_);
+    const auto device = *make_cpu_device({.num_threads = 2, .packed_cache = &cache});
+    std::vector<std::unique_ptr<WeightMatrix>> weights;
+    for (const Tensor& tensor : tensors_)
+      weights.push_back(std::move(*device->prepare_weight(tensor.view())));
+    ASSERT_GT(cache.mapped_bytes(), 0u);
+    fs::resize_file(files().at(0), 4096);
+    cache.keep();
+    cache.wait_until_kept();
+  }
+  EXPECT_EQ(files().size(), 1u);
+  const Loaded again = load();
+  EXPECT_EQ(again.mapped_bytes, 0u);
+  EXPECT_EQ(again.products, first.products);
+}
+
 // A program that binds other weights, or the same in another order.
 TEST_F(PackedCacheTest, OtherMatricesThanTheKeptOnesArePacked) {
   load();
