@@ -50,7 +50,9 @@ class ImatrixCommand final : public Command {
     HEARTH_ASSIGN_OR_RETURN(const auto cpu,
                             make_cpu_device({.num_threads = num_threads_, .kernels = kernels_}));
     RecordingDevice device(*cpu);
+    HEARTH_ASSIGN_OR_RETURN(const ModelLocation location, resolve_model(model_, models_dir_));
     HEARTH_ASSIGN_OR_RETURN(ModelFile file, open_model(model_, models_dir_));
+    HEARTH_RETURN_IF_ERROR(check_output(output_, file, location, text_));
     HEARTH_ASSIGN_OR_RETURN(const auto loaded, load_text_model(std::move(file), device));
     HEARTH_ASSIGN_OR_RETURN(const auto tokens, common_tokens(*loaded, nullptr, text));
     const auto& special = loaded->tokenizer->special();

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "base/file.h"
 #include "hub/selection.h"
 #include "models/hf_directory.h"
 
@@ -128,6 +129,24 @@ Result<ModelFile> open_model(const std::string& given, const std::filesystem::pa
     return std::unexpected(file.error().with_context(fmt::format("'{}'", location.path.string())));
   }
   return file;
+}
+
+Status check_output(const std::filesystem::path& output, const ModelFile& model,
+                    const ModelLocation& location, const std::filesystem::path& other) {
+  const auto there = MappedFile::open(output);
+  if (!there.has_value()) return {};  // Nothing that a model is read from.
+  const auto is_same = [](const std::filesystem::path& a, const std::filesystem::path& b) {
+    std::error_code failure;
+    return std::filesystem::equivalent(a, b, failure);
+  };
+  const bool is_part =
+      fmt::format(" {} ", model.identity()).contains(fmt::format(" {} ", there->identity()));
+  if (!is_part && !is_same(output, other) &&
+      !is_same(std::filesystem::absolute(output).parent_path(), location.path)) {
+    return {};
+  }
+  return make_status(StatusCode::kInvalidArgument, "--output '{}' is the source itself",
+                     output.string());
 }
 
 }  // namespace hearth

@@ -112,8 +112,8 @@ class QuantizeCommand final : public Command {
   Status run() override {
     HEARTH_ASSIGN_OR_RETURN(const std::string text, read_calibration());
     HEARTH_ASSIGN_OR_RETURN(const ModelLocation location, resolve_model(source_, models_dir_));
-    HEARTH_RETURN_IF_ERROR(check_output(location));
     HEARTH_ASSIGN_OR_RETURN(ModelFile source, open_model(source_, models_dir_));
+    if (!output_.empty()) HEARTH_RETURN_IF_ERROR(check_output(output_, source, location, imatrix_));
     std::optional<Imatrix> imatrix;
     if (!imatrix_.empty()) {
       HEARTH_ASSIGN_OR_RETURN(imatrix, Imatrix::open(imatrix_));
@@ -145,13 +145,6 @@ class QuantizeCommand final : public Command {
     if (utf8::is_valid(text)) return text;
     return error(StatusCode::kInvalidArgument, "'{}' is not UTF-8 from byte {} on",
                  calibration_.string(), utf8::first_invalid(text));
-  }
-
-  Status check_output(const ModelLocation& location) const {
-    std::error_code failure;
-    if (output_.empty() || !std::filesystem::equivalent(output_, location.path, failure)) return {};
-    return make_status(StatusCode::kInvalidArgument, "--output '{}' is the source itself",
-                       output_.string());
   }
 
   Result<Written> write_file(const ModelFile& source, const std::filesystem::path& path,

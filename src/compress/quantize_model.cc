@@ -169,6 +169,7 @@ Result<QuantizeReport> quantize_to_file(const ModelFile& source, const std::file
     source.release(*planned.source);
     HEARTH_RETURN_IF_ERROR(work.done(i));
   }
+  HEARTH_RETURN_IF_ERROR(source.intact());
   HEARTH_RETURN_IF_ERROR(writer.finish());
   return work.report();
 }
@@ -194,6 +195,7 @@ Result<ModelFile> quantize_in_memory(ModelFile source, const QuantizeOptions& op
     tensors.push_back(std::move(tensor));
     HEARTH_RETURN_IF_ERROR(work.done(i));
   }
+  HEARTH_RETURN_IF_ERROR(source.intact());
   ModelFileContent content = std::move(source).take();
   content.tensors = std::move(tensors);
   AnonymousMapping mapping = std::move(arena).mapping();

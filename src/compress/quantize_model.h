@@ -55,7 +55,7 @@ struct QuantizeReport {
 // Writes a GGUF file with all metadata of the source; a directory's tokenizer files go along as
 // metadata. Nothing has the name `path` before the file is complete. Memory: one part of a tensor.
 // Errors of plan_tensors(), convert_rows() and GgufFileWriter; kDataLoss when the imatrix is of
-// another model.
+// another model, or the source changed meanwhile.
 Result<QuantizeReport> quantize_to_file(const ModelFile& source, const std::filesystem::path& path,
                                         const QuantizeOptions& options, ThreadPool& threads);
 

@@ -130,6 +130,23 @@ TEST_F(QuantizeModelTest, AnErrorMidwayLeavesNoFile) {
   EXPECT_TRUE(std::filesystem::is_empty(directory_.path()));
 }
 
+// What is read from pages that are gone are zeros.
+TEST_F(QuantizeModelTest, ASourceThatIsCutMeanwhileIsNotPassedOn) {
+  const auto source_path = directory_.path() / "source.gguf";
+  test::write_bytes(source_path, test::tiny_llama_bytes({}));
+  const ModelFile source = ModelFile::open(source_path).value();
+  QuantizeOptions options = options_for("q8_0");
+  options.on_progress = [&](const QuantizeProgress&) {
+    std::filesystem::resize_file(source_path, 4096);
+    return Status();
+  };
+  ThreadPool threads(1);
+  const auto report = quantize_to_file(source, path_, options, threads);
+  ASSERT_FALSE(report.has_value());
+  EXPECT_EQ(report.error().code(), StatusCode::kDataLoss);
+  EXPECT_FALSE(std::filesystem::exists(path_));
+}
+
 TEST(ConvertRows, BadValuesAreRefusedWithTheTensorsName) {
   ThreadPool threads(2);
   const auto convert = [&](float bad, DType dtype) {
@@ -152,6 +169,18 @@ TEST(ConvertRows, BadValuesAreRefusedWithTheTensorsName) {
   }
   EXPECT_EQ(convert(1e6f, DType::kQ4_0).code(), StatusCode::kOutOfRange);
   EXPECT_TRUE(convert(1e6f, DType::kBF16).ok());
+}
+
+TEST(ConvertRows, WhatIsCopiedHasNoLimit) {
+  ThreadPool threads(1);
+  const std::vector<std::int32_t> values = {1, 100000, -100000, 7};
+  const TensorView tensor = {.name = "blk.0.table",
+                             .dtype = DType::kI32,
+                             .shape = shape_of({4}),
+                             .data = std::as_bytes(std::span(values))};
+  std::vector<std::byte> out(tensor.data.size());
+  ASSERT_TRUE(convert_rows(tensor, {0, 1}, {.dtype = DType::kI32}, threads, out).ok());
+  EXPECT_TRUE(std::ranges::equal(out, tensor.data));
 }
 
 // Each matrix of a stack has importances of its own.

@@ -58,7 +58,7 @@ Status convert_rows(const TensorView& tensor, RowRange rows, const Conversion& c
   HEARTH_CHECK(out.size() == rows.count * to_bytes);
   const auto source = tensor.data.subspan(rows.first * from_bytes, rows.count * from_bytes);
   const bool copies = dtype == tensor.dtype;
-  const bool unlimited = dtype == DType::kF32 || dtype == DType::kBF16;
+  const bool unlimited = copies || dtype == DType::kF32 || dtype == DType::kBF16;
   const float limit = unlimited ? std::numeric_limits<float>::infinity() : kMaxFloat16;
   const std::size_t rows_per_matrix = tensor.shape.num_rows() / tensor.shape.dims[0];
   const std::size_t rows_per_task = std::max<std::size_t>(1, kTaskValues / row_len);

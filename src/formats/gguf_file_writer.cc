@@ -232,6 +232,12 @@ Result<GgufFileWriter> GgufFileWriter::create(const std::filesystem::path& path,
 
 Status GgufFileWriter::begin(const std::vector<std::byte>& head,
                              std::span<const GgufTensorInfo> tensors) {
+  // rename() would replace a device or a pipe, and fail on a directory only after all the work.
+  std::error_code failure;
+  const auto there = std::filesystem::status(path_, failure);
+  if (std::filesystem::exists(there) && !std::filesystem::is_regular_file(there)) {
+    return Status(StatusCode::kInvalidArgument, "it is there and no regular file");
+  }
   file_bytes_ = head.size();
   for (const GgufTensorInfo& tensor : tensors) {
     sizes_.push_back(tensor.num_bytes());

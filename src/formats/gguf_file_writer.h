@@ -54,8 +54,8 @@ struct GgufTensorInfo {
 class GgufFileWriter {
  public:
   // Writes everything before the tensors' data. kResourceExhausted, before anything is written,
-  // when the file system has less room than the whole file takes; kUnavailable when the directory
-  // cannot be written.
+  // when the file system has less room than the whole file takes; kInvalidArgument when `path` is
+  // something else than a regular file; kUnavailable when the directory cannot be written.
   static Result<GgufFileWriter> create(const std::filesystem::path& path,
                                        const GgufMetadata& metadata,
                                        std::span<const GgufTensorInfo> tensors);

@@ -1,6 +1,7 @@
 #include "formats/gguf_file_writer.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cstring>
@@ -97,6 +98,18 @@ TEST(GgufFileWriter, AnUnfinishedFileLeavesTheOldOneAndNothingElse) {
   }
   EXPECT_EQ(files_in(directory.path()), 1u);
   EXPECT_EQ(std::filesystem::file_size(path), sizeof(float));
+}
+
+TEST(GgufFileWriter, WhatIsNoRegularFileIsNotReplaced) {
+  const test::TempDirectory directory;
+  const auto pipe = directory.path() / "pipe";
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  for (const std::filesystem::path& path : {pipe, directory.path()}) {
+    const auto writer = GgufFileWriter::create(path, {}, {});
+    ASSERT_FALSE(writer.has_value());
+    EXPECT_EQ(writer.error().code(), StatusCode::kInvalidArgument);
+  }
+  EXPECT_TRUE(std::filesystem::is_fifo(pipe));
 }
 
 TEST(GgufFileWriter, ADiskWithoutRoomIsRefusedBeforeAnythingIsWritten) {

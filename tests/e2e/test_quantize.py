@@ -120,6 +120,22 @@ class Quantize(HearthTest):
         text = self.refused(EXIT_FAILURE, "quantize", path, "--to=q8_0", "--requantize", f"--output={path}")
         self.assertIn("is the source itself", text)
 
+    def test_what_an_imatrix_is_made_from_is_not_overwritten(self):
+        path = self.folder / "model.gguf"
+        shutil.copy(MODEL, path)
+        text = self.write("text.txt", "The harbour was built of granite. " * 40)
+        for output in (path, text):
+            self.assertIn("is the source itself", self.refused(EXIT_FAILURE, "imatrix", path, text, f"--output={output}"))
+        self.assertEqual(path.stat().st_size, MODEL.stat().st_size)
+
+    def test_files_of_a_directory_are_not_overwritten(self):
+        directory = self.folder / "model"
+        shutil.copytree(ROOT / "tests" / "golden" / "hf" / "llama-bf16", directory)
+        (directory / "tokenizer.json").write_text("{}")
+        for name in ("model.safetensors", "tokenizer.json"):
+            output = f"--output={directory / name}"
+            self.assertIn("is the source itself", self.refused(EXIT_FAILURE, "quantize", directory, "--to=q8_0", output))
+
 
 if __name__ == "__main__":
     unittest.main()
