@@ -128,9 +128,11 @@ Status read_head(const ConfigReader& reader, const TensorView& output, EncoderPl
   config.width = config.labels.size();
   config.pooling = Pooling::kNone;
   HEARTH_ASSIGN_OR_RETURN(plan.head_pooling, read_pooling(reader, kHeadPoolingKey, Pooling::kCls));
-  plan.head_dense = file.find_tensor("cls.weight") != nullptr;
-  plan.head_norm = file.find_tensor("cls.norm.weight") != nullptr;
   const bool modern = plan.transformer.norm_placement == NormPlacement::kPre;
+  // A file that says what is behind the dense layer has one, and binding says what is missing.
+  HEARTH_ASSIGN_OR_RETURN(const auto stated, reader.text(kHeadDenseKey));
+  plan.head_dense = stated.has_value() || file.find_tensor("cls.weight") != nullptr;
+  plan.head_norm = (stated.has_value() && modern) || file.find_tensor("cls.norm.weight") != nullptr;
   HEARTH_ASSIGN_OR_RETURN(
       plan.head_activation,
       read_named(reader, kHeadDenseKey, kDenseNames, modern ? HeadDense::kGelu : HeadDense::kTanh));

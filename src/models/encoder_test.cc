@@ -11,11 +11,15 @@
 #include <iterator>
 #include <memory>
 #include <set>
+#include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "base/file.h"
 #include "base/json.h"
+#include "formats/safetensors.h"
 #include "kernels/kernels.h"
 #include "models/architectures.h"
 #include "models/hf_directory.h"
@@ -24,6 +28,7 @@
 #include "tensor/quantize.h"
 #include "tests/support/allocation_counter.h"
 #include "tests/support/gguf_writer.h"
+#include "tests/support/safetensors_writer.h"
 #include "tests/support/temp_directory.h"
 #include "tokenizer/hf_tokenizer.h"
 
@@ -310,6 +315,47 @@ TEST(Encoders, DecodersEmbedByTheirLastTokenAlone) {
   const auto bare = open_hf_directory(changed.path());
   ASSERT_FALSE(bare.has_value());
   EXPECT_NE(bare.error().message().find("'Qwen3Model' writes no text"), std::string::npos);
+}
+
+// What a directory's model lacks without the tensor `left_out`.
+std::string lacking(std::string_view name, std::string_view left_out) {
+  test::TempDirectory changed;
+  std::filesystem::copy(folder_of(name), changed.path(), std::filesystem::copy_options::recursive);
+  const auto path = changed.path() / "model.safetensors";
+  const std::string bytes = read_text_file(path, 1u << 20).value();
+  std::vector<test::PlainTensor> kept;
+  for (const SafetensorsTensor& tensor :
+       read_safetensors(std::as_bytes(std::span(bytes))).value()) {
+    if (tensor.name == left_out) continue;
+    const auto dims = std::span(tensor.shape.dims).first(tensor.shape.rank);
+    kept.push_back({.name = tensor.name,
+                    .dtype = std::string(tensor.type),
+                    .shape = {dims.begin(), dims.end()},
+                    .data = {tensor.data.begin(), tensor.data.end()}});
+  }
+  std::ofstream out(path, std::ios::binary);
+  const auto written = test::safetensors_bytes(kept);
+  out.write(reinterpret_cast<const char*>(written.data()), std::ssize(written));
+  out.close();
+  const ModelFile file = open_hf_directory(changed.path()).value();
+  const auto device = make_cpu_device({1, "auto"}).value();
+  const auto encoder = load_encoder(file, *device, {kMaxTokens, kMaxSequences});
+  return encoder.has_value() ? "" : encoder.error().message();
+}
+
+// A head without its dense layer would score, but otherwise than it was trained to.
+TEST(Encoders, HeadsOfDirectoriesAreWhole) {
+  EXPECT_EQ(lacking("bert-classifier", "none"), "");
+  for (const auto& [name, tensor] : std::vector<std::pair<std::string, std::string>>{
+           {"bert-classifier", "bert.pooler.dense.weight"},
+           {"xlm-roberta-reranker", "classifier.dense.weight"},
+           {"distilbert-labels", "pre_classifier.weight"},
+           {"modernbert-classifier", "head.dense.weight"},
+           {"modernbert-classifier", "head.norm.weight"}}) {
+    const std::string message = lacking(name, tensor);
+    EXPECT_NE(message.find("'" + tensor + "' [32"), std::string::npos) << name << ": " << message;
+    EXPECT_NE(message.find("is missing"), std::string::npos) << message;
+  }
 }
 
 TEST(Encoders, CountWhatTheyHold) {

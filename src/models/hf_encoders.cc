@@ -98,30 +98,40 @@ Result<std::vector<std::string_view>> labels_of(const HfObject& config) {
   return labels;
 }
 
-Status add_labels(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+// `head_dense` is what the class has behind the dense layer of its head.
+Status add_labels(const HfObject& config, const HfFamily& family, std::string_view head_dense,
+                  MetadataWriter& out) {
   HEARTH_ASSIGN_OR_RETURN(const auto labels, labels_of(config));
+  out.add_text(family.metadata_key(kHeadDenseKey), head_dense);
   out.add_texts(family.metadata_key(kLabelsKey), labels);
   HEARTH_ASSIGN_OR_RETURN(const std::string_view scores, score_activation(config, labels.size()));
   out.add_text(family.metadata_key(kScoreActivationKey), scores);
   return {};
 }
 
-// What all classes have in common. `epsilon_key` is the class's spelling.
-Status add_common(const HfObject& config, const HfFamily& family, std::string_view epsilon_key,
-                  double epsilon, MetadataWriter& out) {
+// How a class spells its norms' epsilon, and what it is where config.json is silent.
+struct EpsilonKey {
+  std::string_view name;
+  double fallback = 0;
+};
+constexpr EpsilonKey kBertEpsilon = {"layer_norm_eps", 1e-12};
+
+// What all classes have in common; `head_dense` as above.
+Status add_common(const HfObject& config, const HfFamily& family, const EpsilonKey& epsilon,
+                  std::string_view head_dense, MetadataWriter& out) {
   HEARTH_RETURN_IF_ERROR(refuse_unless(config, "is_decoder", false));
   HEARTH_RETURN_IF_ERROR(refuse_unless(config, "add_cross_attention", false));
   HEARTH_ASSIGN_OR_RETURN(const auto positions, config.text("position_embedding_type"));
   if (positions && *positions != "absolute" && *positions != "rotary") {
     return refuse(config, "position_embedding_type", fmt::format("'{}'", *positions));
   }
-  HEARTH_ASSIGN_OR_RETURN(const auto stated, config.number(epsilon_key));
-  out.add(family.metadata_key("attention.layer_norm_epsilon"), stated.value_or(epsilon));
-  return family.is_classifier() ? add_labels(config, family, out) : Status();
+  HEARTH_ASSIGN_OR_RETURN(const auto stated, config.number(epsilon.name));
+  out.add(family.metadata_key("attention.layer_norm_epsilon"), stated.value_or(epsilon.fallback));
+  return family.is_classifier() ? add_labels(config, family, head_dense, out) : Status();
 }
 
 Status add_bert(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
-  return add_common(config, family, "layer_norm_eps", 1e-12, out);
+  return add_common(config, family, kBertEpsilon, "tanh", out);
 }
 
 Status add_roberta(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
@@ -138,12 +148,11 @@ Status add_roberta(const HfObject& config, const HfFamily& family, MetadataWrite
 }
 
 Status add_distilbert(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
-  if (family.is_classifier()) out.add_text(family.metadata_key(kHeadDenseKey), "relu");
-  return add_bert(config, family, out);
+  return add_common(config, family, kBertEpsilon, "relu", out);
 }
 
 Status add_modernbert(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
-  HEARTH_RETURN_IF_ERROR(add_common(config, family, "norm_eps", 1e-5, out));
+  HEARTH_RETURN_IF_ERROR(add_common(config, family, {"norm_eps", 1e-5}, "gelu", out));
   if (!family.is_classifier()) return {};
   HEARTH_ASSIGN_OR_RETURN(const auto activation, config.text("classifier_activation"));
   if (activation && *activation != "gelu") {
@@ -184,7 +193,7 @@ Status add_nomic(const HfObject& config, const HfFamily& family, MetadataWriter&
                           config.required_size("max_position_embeddings"));
   HEARTH_ASSIGN_OR_RETURN(const auto trained, config.size("max_trained_positions"));
   out.add_size(family.metadata_key("context_length"), std::min(context, trained.value_or(context)));
-  return add_common(config, family, "layer_norm_eps", 1e-12, out);
+  return add_common(config, family, kBertEpsilon, "tanh", out);
 }
 
 // ---- BERT
