@@ -444,7 +444,9 @@ void ModelPool::Impl::finish_load(Lock& lock, Entry& entry, Result<LoadedModel> 
     // Without room now is not broken: the next request tries again.
     entry.state = lacks_memory(status) ? ModelState::kUnloaded : ModelState::kFailed;
     entry.failed_at = clock.now();
-    log::warning("model '{}' cannot be loaded: {}", entry.name(), status.message());
+    if (entry.on_loaded.empty()) {  // Else the operator who asked is told.
+      log::warning("model '{}' cannot be loaded: {}", entry.name(), status.message());
+    }
   }
   entry.failure = status;
   const std::string_view failure = lacks_memory(status) ? "no_memory" : "failed";
