@@ -1,8 +1,10 @@
 #include "cli/model_path.h"
 
 #include <fmt/ranges.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <vector>
 
 #include "base/file.h"
@@ -133,16 +135,19 @@ Result<ModelFile> open_model(const std::string& given, const std::filesystem::pa
 
 Status check_output(const std::filesystem::path& output, const ModelFile& model,
                     const ModelLocation& location, const std::filesystem::path& other) {
-  const auto there = MappedFile::open(output);
-  if (!there.has_value()) return {};  // Nothing that a model is read from.
+  const auto directory = std::filesystem::absolute(output).parent_path();
+  if (::access(directory.c_str(), W_OK) != 0) {
+    return write_error(errno).with_context(fmt::format("cannot write '{}'", output.string()));
+  }
+  if (std::error_code failure; !std::filesystem::exists(output, failure)) return {};
+  HEARTH_ASSIGN_OR_RETURN(const MappedFile there, MappedFile::open(output));
   const auto is_same = [](const std::filesystem::path& a, const std::filesystem::path& b) {
     std::error_code failure;
     return std::filesystem::equivalent(a, b, failure);
   };
   const bool is_part =
-      fmt::format(" {} ", model.identity()).contains(fmt::format(" {} ", there->identity()));
-  if (!is_part && !is_same(output, other) &&
-      !is_same(std::filesystem::absolute(output).parent_path(), location.path)) {
+      fmt::format(" {} ", model.identity()).contains(fmt::format(" {} ", there.identity()));
+  if (!is_part && !is_same(output, other) && !is_same(directory, location.path)) {
     return {};
   }
   return make_status(StatusCode::kInvalidArgument, "--output '{}' is the source itself",

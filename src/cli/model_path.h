@@ -39,8 +39,9 @@ Result<ModelLocation> resolve_model(const std::string& given,
 // Opens what resolve_model() finds; errors name the file.
 Result<ModelFile> open_model(const std::string& given, const std::filesystem::path& models_dir);
 
-// kInvalidArgument when `output` would replace what it is made from: a file of the model, anything
-// in its directory, or `other`.
+// Before long work: kInvalidArgument when `output` would replace what it is made from (a file of
+// the model, anything in its directory, or `other`) or something else than a regular file,
+// kUnavailable when its directory cannot be written.
 Status check_output(const std::filesystem::path& output, const ModelFile& model,
                     const ModelLocation& location, const std::filesystem::path& other);
 

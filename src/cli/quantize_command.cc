@@ -177,6 +177,13 @@ class QuantizeCommand final : public Command {
                                     ThreadPool& threads) {
     HEARTH_ASSIGN_OR_RETURN(const hub::ModelName name, registry_name(location));
     HEARTH_ASSIGN_OR_RETURN(const hub::ModelStore registry, model_registry(models_dir_));
+    if (const auto there = registry.find(name); there.has_value()) {
+      const auto path = registry.resolve(*there);
+      if (path.has_value() && *path == location.path) {
+        return error(StatusCode::kInvalidArgument,
+                     "'{}' is the source itself; give another file by --output", name.text());
+      }
+    }
     hub::Failpoints none;
     HEARTH_ASSIGN_OR_RETURN(auto writer, hub::StoreWriter::open(registry, none));
     const auto path = writer.partial_path("quantize-" + unique_name());

@@ -120,6 +120,19 @@ class Quantize(HearthTest):
         text = self.refused(EXIT_FAILURE, "quantize", path, "--to=q8_0", "--requantize", f"--output={path}")
         self.assertIn("is the source itself", text)
 
+    def test_a_model_of_the_registry_is_not_replaced_by_its_own_copy(self):
+        registry = f"--models-dir={self.folder / 'registry'}"
+        self.quantize(MODEL, "--to=q4_1", "--requantize", "--no-eval", registry)
+        text = self.refused(EXIT_FAILURE, "quantize", "SmolLM2-135M-Instruct", "--to=q4_1", "--requantize", registry)
+        self.assertIn("is the source itself", text)
+
+    def test_an_imatrix_that_could_not_be_written_is_refused_before_the_work(self):
+        text = self.write("text.txt", "The harbour was built of granite. " * 40)
+        for output, reason in ((self.folder / "none" / "x.gguf", "No such file"), (self.folder, "not a regular file")):
+            said = self.refused(EXIT_FAILURE, "imatrix", MODEL, text, f"--output={output}")
+            self.assertIn(reason, said)
+            self.assertNotIn("chunk", said)
+
     def test_what_an_imatrix_is_made_from_is_not_overwritten(self):
         path = self.folder / "model.gguf"
         shutil.copy(MODEL, path)
