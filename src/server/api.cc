@@ -147,6 +147,7 @@ const std::vector<Api::Route>& Api::routes() {
       {{"POST", "/v1/rerank", "Documents by how well they fit a query.", rerank_schema},
        &Api::rerank,
        kEncoder},
+      {{"POST", "/v2/rerank", "The same.", rerank_schema}, &Api::rerank, kEncoder},
       {{"POST", "/rerank", "The same.", rerank_schema}, &Api::rerank, kEncoder},
       {{"POST", "/v1/classify", "Labels of texts.", classify_schema}, &Api::classify, kEncoder},
       {{"POST", "/classify", "The same.", classify_schema}, &Api::classify, kEncoder},

@@ -326,7 +326,7 @@ TEST_F(RerankApiTest, DocumentsComeBestFirst) {
     return output("quick", documents[static_cast<std::size_t>(i)]);
   });
   const json::Value answer = parsed(
-      post("/v1/rerank",
+      post("/v2/rerank",
            R"({"query":"quick","documents":["the fox",{"text":"a dog"},"the lazy dog","fox"]})"));
   const json::Value& results = at(answer, "results");
   EXPECT_EQ(indices(results), wanted);
