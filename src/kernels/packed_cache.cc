@@ -1,6 +1,8 @@
 #include "kernels/packed_cache.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define XXH_INLINE_ALL
@@ -120,6 +122,27 @@ Status check_space(const std::filesystem::path& directory, std::uint64_t size) {
   return make_status(StatusCode::kResourceExhausted,
                      "{} bytes would take more than half of the {} that are free", size,
                      space.available);
+}
+
+// One process writes a file; what one that died has left is written over. The lock ends with the
+// descriptor. kCancelled when another process is writing it.
+Result<Descriptor> open_partial(const std::filesystem::path& path) {
+  const auto failed = [] { return std::unexpected(write_error(errno)); };
+  const auto taken = [] { return error(StatusCode::kCancelled, "another process writes it"); };
+  Descriptor file(
+      ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0666));
+  if (!file.valid()) return failed();
+  if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
+    return errno == EWOULDBLOCK ? taken() : failed();
+  }
+  struct stat mine = {};
+  struct stat named = {};
+  if (::fstat(file.get(), &mine) != 0) return failed();
+  // Another one had it between our opening and locking it, and has finished it.
+  if (::lstat(path.c_str(), &named) != 0 || named.st_ino != mine.st_ino) return taken();
+  if (!S_ISREG(mine.st_mode)) return error(StatusCode::kUnavailable, "it is no regular file");
+  if (::ftruncate(file.get(), 0) != 0) return failed();
+  return file;
 }
 
 }  // namespace
@@ -277,10 +300,8 @@ Status PackedCache::write(const std::stop_token& stop) {
   HEARTH_RETURN_IF_ERROR(
       check_space(options_.directory, data_begin + mapped_bytes_ + packed_bytes_));
 
-  const std::filesystem::path partial = path_.string() + "." + unique_name();
-  const Descriptor file(
-      ::open(partial.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0666));
-  if (!file.valid()) return write_error(errno);
+  const std::filesystem::path partial = path_.string() + ".partial";
+  HEARTH_ASSIGN_OR_RETURN(const Descriptor file, open_partial(partial));
   const auto write_file = [&]() -> Status {
     PartWriter out(file.get(), data_begin);
     std::uint64_t offset = data_begin;

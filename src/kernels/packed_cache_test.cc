@@ -3,6 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fcntl.h>
+#include <sys/file.h>
+
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -173,6 +176,30 @@ TEST_F(PackedCacheTest, AFileThatIsCutWhileInUseIsNotKeptAnew) {
   const Loaded again = load();
   EXPECT_EQ(again.mapped_bytes, 0u);
   EXPECT_EQ(again.products, first.products);
+}
+
+TEST_F(PackedCacheTest, WhatADeadProcessLeftIsWrittenOver) {
+  load();
+  const fs::path kept = files().at(0);
+  fs::rename(kept, kept.string() + ".partial");
+  std::ofstream(kept.string() + ".partial", std::ios::app) << std::string(1 << 22, 'x');
+  const Loaded again = load();
+  EXPECT_EQ(again.mapped_bytes, 0u);
+  EXPECT_EQ(files(), std::vector{kept});
+  EXPECT_EQ(load().packed_bytes, 0u);
+}
+
+TEST_F(PackedCacheTest, OneProcessWritesAFile) {
+  load();
+  const fs::path kept = files().at(0);
+  const fs::path partial = kept.string() + ".partial";
+  fs::remove(kept);
+  std::ofstream(partial) << "being written";
+  const Descriptor other(::open(partial.c_str(), O_RDONLY | O_CLOEXEC));
+  ASSERT_EQ(::flock(other.get(), LOCK_EX), 0);
+  load();
+  EXPECT_EQ(files(), std::vector{partial});
+  EXPECT_EQ(fs::file_size(partial), 13u);
 }
 
 // A program that binds other weights, or the same in another order.
