@@ -40,7 +40,8 @@ std::map<std::string, std::string_view> planned(std::string_view recipe, bool ti
   const auto bytes = model_bytes(num_layers, tied);
   const ModelFile file = ModelFile::parse(bytes).value();
   std::map<std::string, std::string_view> formats;
-  for (const PlannedTensor& tensor : plan_tensors(file, find_recipe(recipe).value(), false).value())
+  const auto plan = plan_tensors(file, find_recipe(recipe).value(), false).value();
+  for (const PlannedTensor& tensor : plan)
     formats[tensor.source->name] = dtype_info(tensor.dtype).name;
   return formats;
 }

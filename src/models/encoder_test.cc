@@ -324,8 +324,8 @@ std::string lacking(std::string_view name, std::string_view left_out) {
   const auto path = changed.path() / "model.safetensors";
   const std::string bytes = read_text_file(path, 1u << 20).value();
   std::vector<test::PlainTensor> kept;
-  for (const SafetensorsTensor& tensor :
-       read_safetensors(std::as_bytes(std::span(bytes))).value()) {
+  const auto tensors = read_safetensors(std::as_bytes(std::span(bytes))).value();
+  for (const SafetensorsTensor& tensor : tensors) {
     if (tensor.name == left_out) continue;
     const auto dims = std::span(tensor.shape.dims).first(tensor.shape.rank);
     kept.push_back({.name = tensor.name,
