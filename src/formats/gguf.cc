@@ -9,18 +9,16 @@
 
 #include "base/file.h"
 #include "base/utf8.h"
+#include "formats/gguf_format.h"
 
 namespace hearth {
 namespace {
 
 static_assert(std::endian::native == std::endian::little, "GGUF files are read in place");
 
-constexpr std::string_view kMagic = "GGUF";
 constexpr std::uint32_t kMinVersion = 2;
-constexpr std::uint32_t kMaxVersion = 3;
 
 constexpr std::string_view kAlignmentKey = "general.alignment";
-constexpr std::uint64_t kDefaultAlignment = 32;
 constexpr std::uint64_t kMinAlignment = 8;  // The specification's unit; float32 data needs 4.
 constexpr std::uint64_t kMaxAlignment = 65'536;
 
@@ -34,22 +32,6 @@ constexpr std::uint32_t kMaxDims = 4;
 constexpr std::uint64_t kMinEntryBytes = 8 + 1 + 4 + 1;               // key, type, value
 constexpr std::uint64_t kMinTensorInfoBytes = 8 + 1 + 4 + 8 + 4 + 8;  // name, dims, type, offset
 constexpr std::uint64_t kMinTextBytes = 8;
-
-enum class ValueType : std::uint32_t {
-  kUint8 = 0,
-  kInt8 = 1,
-  kUint16 = 2,
-  kInt16 = 3,
-  kUint32 = 4,
-  kInt32 = 5,
-  kFloat32 = 6,
-  kBool = 7,
-  kText = 8,
-  kArray = 9,
-  kUint64 = 10,
-  kInt64 = 11,
-  kFloat64 = 12,
-};
 
 // A count whose items take at least `min_bytes` each and so must fit the rest of the file.
 Result<std::uint64_t> read_count(ByteReader& reader, std::uint64_t min_bytes,
@@ -120,32 +102,32 @@ class ArrayReader {
 
   Result<MetadataValue> read() {
     HEARTH_ASSIGN_OR_RETURN(const auto type, reader_.read<std::uint32_t>(what_));
-    switch (static_cast<ValueType>(type)) {
-      case ValueType::kUint8:
+    switch (static_cast<GgufValueType>(type)) {
+      case GgufValueType::kUint8:
         return read_numbers<std::uint8_t, std::int64_t>();
-      case ValueType::kInt8:
+      case GgufValueType::kInt8:
         return read_numbers<std::int8_t, std::int64_t>();
-      case ValueType::kUint16:
+      case GgufValueType::kUint16:
         return read_numbers<std::uint16_t, std::int64_t>();
-      case ValueType::kInt16:
+      case GgufValueType::kInt16:
         return read_numbers<std::int16_t, std::int64_t>();
-      case ValueType::kUint32:
+      case GgufValueType::kUint32:
         return read_numbers<std::uint32_t, std::int64_t>();
-      case ValueType::kInt32:
+      case GgufValueType::kInt32:
         return read_numbers<std::int32_t, std::int64_t>();
-      case ValueType::kInt64:
+      case GgufValueType::kInt64:
         return read_numbers<std::int64_t, std::int64_t>();
-      case ValueType::kUint64:
+      case GgufValueType::kUint64:
         return read_uint64s();
-      case ValueType::kFloat32:
+      case GgufValueType::kFloat32:
         return read_numbers<float, double>();
-      case ValueType::kFloat64:
+      case GgufValueType::kFloat64:
         return read_numbers<double, double>();
-      case ValueType::kBool:
+      case GgufValueType::kBool:
         return read_bools();
-      case ValueType::kText:
+      case GgufValueType::kText:
         return read_texts();
-      case ValueType::kArray:
+      case GgufValueType::kArray:
         return error(StatusCode::kUnimplemented, "{} is an array of arrays, which is not supported",
                      what_);
     }
@@ -213,32 +195,32 @@ class ArrayReader {
 Result<MetadataValue> read_value(ByteReader& reader, AllocationBudget& budget,
                                  std::string_view what) {
   HEARTH_ASSIGN_OR_RETURN(const auto type, reader.read<std::uint32_t>(what));
-  switch (static_cast<ValueType>(type)) {
-    case ValueType::kUint8:
+  switch (static_cast<GgufValueType>(type)) {
+    case GgufValueType::kUint8:
       return read_number<std::uint8_t, std::int64_t>(reader, what);
-    case ValueType::kInt8:
+    case GgufValueType::kInt8:
       return read_number<std::int8_t, std::int64_t>(reader, what);
-    case ValueType::kUint16:
+    case GgufValueType::kUint16:
       return read_number<std::uint16_t, std::int64_t>(reader, what);
-    case ValueType::kInt16:
+    case GgufValueType::kInt16:
       return read_number<std::int16_t, std::int64_t>(reader, what);
-    case ValueType::kUint32:
+    case GgufValueType::kUint32:
       return read_number<std::uint32_t, std::int64_t>(reader, what);
-    case ValueType::kInt32:
+    case GgufValueType::kInt32:
       return read_number<std::int32_t, std::int64_t>(reader, what);
-    case ValueType::kInt64:
+    case GgufValueType::kInt64:
       return read_number<std::int64_t, std::int64_t>(reader, what);
-    case ValueType::kUint64:
+    case GgufValueType::kUint64:
       return read_uint64(reader, what);
-    case ValueType::kFloat32:
+    case GgufValueType::kFloat32:
       return read_number<float, double>(reader, what);
-    case ValueType::kFloat64:
+    case GgufValueType::kFloat64:
       return read_number<double, double>(reader, what);
-    case ValueType::kBool:
+    case GgufValueType::kBool:
       return read_bool(reader, what);
-    case ValueType::kArray:
+    case GgufValueType::kArray:
       return ArrayReader(reader, budget, what).read();
-    case ValueType::kText: {
+    case GgufValueType::kText: {
       HEARTH_ASSIGN_OR_RETURN(const auto text, read_text(reader, what));
       return MetadataValue(text);
     }
@@ -253,19 +235,19 @@ struct Header {
 };
 
 Result<Header> read_header(ByteReader& reader) {
-  HEARTH_ASSIGN_OR_RETURN(const auto magic, reader.read_text(kMagic.size(), "GGUF magic"));
-  if (magic != kMagic) {
+  HEARTH_ASSIGN_OR_RETURN(const auto magic, reader.read_text(kGgufMagic.size(), "GGUF magic"));
+  if (magic != kGgufMagic) {
     return error(StatusCode::kDataLoss, "not a GGUF file: it does not start with 'GGUF'");
   }
   Header header;
   HEARTH_ASSIGN_OR_RETURN(header.version, reader.read<std::uint32_t>("GGUF version"));
-  if (std::byteswap(header.version) <= kMaxVersion && header.version != 0) {
+  if (std::byteswap(header.version) <= kGgufVersion && header.version != 0) {
     return error(StatusCode::kUnimplemented,
                  "a big-endian GGUF file; convert it to little-endian first");
   }
-  if (header.version < kMinVersion || header.version > kMaxVersion) {
+  if (header.version < kMinVersion || header.version > kGgufVersion) {
     return error(StatusCode::kUnimplemented, "GGUF version {}; {} to {} are supported",
-                 header.version, kMinVersion, kMaxVersion);
+                 header.version, kMinVersion, kGgufVersion);
   }
   HEARTH_ASSIGN_OR_RETURN(header.num_tensors,
                           read_count(reader, kMinTensorInfoBytes, "tensor count"));
@@ -293,7 +275,7 @@ Result<std::vector<MetadataEntry>> read_metadata(ByteReader& reader,
 
 Result<std::uint64_t> alignment_of(const GgufDirectory& directory) {
   const MetadataValue* value = directory.find(kAlignmentKey);
-  if (value == nullptr) return kDefaultAlignment;
+  if (value == nullptr) return kGgufDefaultAlignment;
   const auto* number = std::get_if<std::int64_t>(value);
   if (number == nullptr) {
     return error(StatusCode::kDataLoss, "metadata '{}' is not an integer", kAlignmentKey);

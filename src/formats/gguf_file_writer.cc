@@ -13,24 +13,12 @@
 #include <utility>
 
 #include "base/file.h"
+#include "formats/gguf_format.h"
 
 namespace hearth {
 namespace {
 
-constexpr std::uint64_t kAlignment = 32;  // The format's default.
-constexpr std::uint32_t kVersion = 3;
-
-// Numbers of the value types.
-enum class StoredType : std::uint32_t {
-  kUint32 = 4,
-  kInt32 = 5,
-  kFloat32 = 6,
-  kBool = 7,
-  kText = 8,
-  kArray = 9,
-  kUint64 = 10,
-  kInt64 = 11,
-};
+constexpr std::uint64_t kAlignment = kGgufDefaultAlignment;
 
 class Bytes {
  public:
@@ -40,7 +28,7 @@ class Bytes {
     const auto* first = reinterpret_cast<const std::byte*>(&value);
     bytes_.insert(bytes_.end(), first, first + sizeof(value));
   }
-  void put(StoredType type) { put(static_cast<std::uint32_t>(type)); }
+  void put(GgufValueType type) { put(static_cast<std::uint32_t>(type)); }
   void put(std::string_view text) {
     put(std::uint64_t{text.size()});
     put_raw(std::as_bytes(std::span(text)));
@@ -56,19 +44,19 @@ class Bytes {
 };
 
 // The first of the usual integer types that holds both.
-StoredType integer_type(std::int64_t least, std::int64_t most) {
-  if (least >= 0 && std::in_range<std::uint32_t>(most)) return StoredType::kUint32;
+GgufValueType integer_type(std::int64_t least, std::int64_t most) {
+  if (least >= 0 && std::in_range<std::uint32_t>(most)) return GgufValueType::kUint32;
   if (std::in_range<std::int32_t>(least) && std::in_range<std::int32_t>(most)) {
-    return StoredType::kInt32;
+    return GgufValueType::kInt32;
   }
-  return StoredType::kInt64;
+  return GgufValueType::kInt64;
 }
 
-void put_integer(StoredType type, std::int64_t value, Bytes& out) {
+void put_integer(GgufValueType type, std::int64_t value, Bytes& out) {
   switch (type) {
-    case StoredType::kUint32:
+    case GgufValueType::kUint32:
       return out.put(static_cast<std::uint32_t>(value));
-    case StoredType::kInt32:
+    case GgufValueType::kInt32:
       return out.put(static_cast<std::int32_t>(value));
     default:
       return out.put(value);
@@ -79,40 +67,41 @@ struct Encoder {
   Bytes& out;
 
   void operator()(bool value) const {
-    out.put(StoredType::kBool);
+    out.put(GgufValueType::kBool);
     out.put(static_cast<std::uint8_t>(value));
   }
   void operator()(std::int64_t value) const {
-    const StoredType type = integer_type(value, value);
+    const GgufValueType type = integer_type(value, value);
     out.put(type);
     put_integer(type, value, out);
   }
   void operator()(std::uint64_t value) const {
-    out.put(StoredType::kUint64);
+    out.put(GgufValueType::kUint64);
     out.put(value);
   }
   void operator()(double value) const {
-    out.put(StoredType::kFloat32);
+    out.put(GgufValueType::kFloat32);
     out.put(static_cast<float>(value));
   }
   void operator()(std::string_view value) const {
-    out.put(StoredType::kText);
+    out.put(GgufValueType::kText);
     out.put(value);
   }
   void operator()(const std::vector<std::int64_t>& values) const {
     const auto [least, most] = std::ranges::minmax_element(values);
-    const StoredType type = values.empty() ? StoredType::kInt32 : integer_type(*least, *most);
+    const GgufValueType type = values.empty() ? GgufValueType::kInt32 : integer_type(*least, *most);
     begin_array(type, values.size());
     for (const std::int64_t value : values)
       put_integer(type, value, out);
   }
   template <typename T>
   void operator()(const std::vector<T>& values) const {
-    if constexpr (std::is_same_v<T, bool>) begin_array(StoredType::kBool, values.size());
-    if constexpr (std::is_same_v<T, std::uint64_t>) begin_array(StoredType::kUint64, values.size());
-    if constexpr (std::is_same_v<T, double>) begin_array(StoredType::kFloat32, values.size());
+    if constexpr (std::is_same_v<T, bool>) begin_array(GgufValueType::kBool, values.size());
+    if constexpr (std::is_same_v<T, std::uint64_t>)
+      begin_array(GgufValueType::kUint64, values.size());
+    if constexpr (std::is_same_v<T, double>) begin_array(GgufValueType::kFloat32, values.size());
     if constexpr (std::is_same_v<T, std::string_view>) {
-      begin_array(StoredType::kText, values.size());
+      begin_array(GgufValueType::kText, values.size());
     }
     for (const auto& value : values) {
       if constexpr (std::is_same_v<T, bool>) {
@@ -125,8 +114,8 @@ struct Encoder {
     }
   }
 
-  void begin_array(StoredType type, std::size_t size) const {
-    out.put(StoredType::kArray);
+  void begin_array(GgufValueType type, std::size_t size) const {
+    out.put(GgufValueType::kArray);
     out.put(type);
     out.put(std::uint64_t{size});
   }
@@ -139,8 +128,8 @@ std::uint64_t aligned(std::uint64_t bytes) {
 std::vector<std::byte> encode_head(const GgufMetadata& metadata,
                                    std::span<const GgufTensorInfo> tensors) {
   Bytes head;
-  head.put_raw(std::as_bytes(std::span("GGUF", 4)));
-  head.put(kVersion);
+  head.put_raw(std::as_bytes(std::span(kGgufMagic)));
+  head.put(kGgufVersion);
   head.put(std::uint64_t{tensors.size()});
   head.put(std::uint64_t{metadata.size()});
   head.put_raw(metadata.bytes());
@@ -192,16 +181,12 @@ void GgufMetadata::set(std::string_view key, const MetadataValue& value) {
 }
 
 void GgufMetadata::put(std::string_view key, std::vector<std::byte> value) {
-  const auto same = std::ranges::find(entries_, key, &Entry::key);
-  if (same != entries_.end()) {
-    same->value = std::move(value);
-  } else {
+  const auto [place, is_new] = places_.try_emplace(std::string(key), entries_.size());
+  if (is_new) {
     entries_.push_back({std::string(key), std::move(value)});
+  } else {
+    entries_[place->second].value = std::move(value);
   }
-}
-
-void GgufMetadata::erase(std::string_view key) {
-  std::erase_if(entries_, [key](const Entry& entry) { return entry.key == key; });
 }
 
 std::vector<std::byte> GgufMetadata::bytes() const {

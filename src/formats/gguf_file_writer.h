@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "base/descriptor.h"
@@ -26,7 +27,6 @@ class GgufMetadata {
   // like those of other writers. Replaces an entry of that key.
   void set(const MetadataEntry& entry);
   void set(std::string_view key, const MetadataValue& value);
-  void erase(std::string_view key);
 
   std::size_t size() const { return entries_.size(); }
   // All of them as they stand in a file.
@@ -40,6 +40,7 @@ class GgufMetadata {
   void put(std::string_view key, std::vector<std::byte> value);
 
   std::vector<Entry> entries_;
+  std::unordered_map<std::string, std::size_t> places_;  // Of keys in entries_.
 };
 
 struct GgufTensorInfo {
