@@ -27,6 +27,9 @@ constexpr std::size_t kMaxTextBytes = std::size_t{64} << 20;
 constexpr std::size_t kChunkLen = 256;
 constexpr std::size_t kMaxChunks = 16;
 
+// How the origin of what this command put into the registry begins: only that is replaced.
+constexpr std::string_view kMadeHere = "quantized from ";
+
 // One line that is written over on a terminal; else a line per tensor.
 class TensorLines {
  public:
@@ -183,6 +186,13 @@ class QuantizeCommand final : public Command {
         return error(StatusCode::kInvalidArgument,
                      "'{}' is the source itself; give another file by --output", name.text());
       }
+      const std::string& origin = there->manifest.source.origin;
+      if (!origin.starts_with(kMadeHere)) {
+        return error(StatusCode::kInvalidArgument,
+                     "'{}' is in the registry already, from '{}'; remove it first (hearth rm), or "
+                     "give a file by --output",
+                     name.text(), origin);
+      }
     }
     hub::Failpoints none;
     HEARTH_ASSIGN_OR_RETURN(auto writer, hub::StoreWriter::open(registry, none));
@@ -191,7 +201,7 @@ class QuantizeCommand final : public Command {
     hub::NewModel model = {
         .name = name, .file_name = fmt::format("{}-{}.gguf", name.model, name.tag), .source = {}};
     model.source.origin = fmt::format(
-        "quantized from {}", location.name.empty() ? location.path.string() : location.name);
+        "{}{}", kMadeHere, location.name.empty() ? location.path.string() : location.name);
     const auto added = hub::add_file(writer, path, model);
     if (!added.has_value()) {
       ::unlink(path.c_str());

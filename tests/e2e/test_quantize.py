@@ -120,6 +120,17 @@ class Quantize(HearthTest):
         text = self.refused(EXIT_FAILURE, "quantize", path, "--to=q8_0", "--requantize", f"--output={path}")
         self.assertIn("is the source itself", text)
 
+    def test_only_what_was_quantized_here_is_replaced(self):
+        registry = f"--models-dir={self.folder / 'registry'}"
+        self.succeed("import", MODEL, "--name=tiny:Q8_0", registry)
+        source = shutil.copy(MODEL, self.folder / "tiny.gguf")
+        text = self.refused(EXIT_FAILURE, "quantize", source, "--to=q8_0", "--requantize", registry)
+        self.assertIn("tiny:Q8_0", text)
+        self.assertIn("hearth rm", text)
+        self.succeed("rm", "tiny:Q8_0", registry)
+        for _ in range(2):
+            self.quantize(source, "--to=q8_0", "--requantize", "--no-eval", registry)
+
     def test_a_model_of_the_registry_is_not_replaced_by_its_own_copy(self):
         registry = f"--models-dir={self.folder / 'registry'}"
         self.quantize(MODEL, "--to=q4_1", "--requantize", "--no-eval", registry)
