@@ -20,10 +20,28 @@ std::int32_t likeliest(std::span<const float> logits, std::span<const std::int32
   return best;
 }
 
+// The share of taken.back() among the experts that are not in front of it and close to it.
+float sparse_share(std::span<const float> logits, std::span<const std::int32_t> taken,
+                   float jitter) {
+  const float max = logits[static_cast<std::size_t>(taken.back())];
+  const auto before = taken.first(taken.size() - 1);
+  float sum = 0.0f;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    if (std::ranges::find(before, static_cast<std::int32_t>(i)) != before.end()) continue;
+    const float distance = (max - logits[i]) / std::max(std::abs(logits[i]), max);
+    if (!(distance > 2.0f * jitter)) sum += std::exp(logits[i] - max);
+  }
+  return 1.0f / sum;
+}
+
 void choose_row(std::span<const float> logits, const ExpertRouting& routing, std::int32_t* experts,
                 float* weights) {
-  for (std::size_t i = 0; i < routing.num_used; ++i)
+  for (std::size_t i = 0; i < routing.num_used; ++i) {
     experts[i] = likeliest(logits, {experts, i});
+    if (routing.gate == ExpertGate::kSparseMixer)
+      weights[i] = sparse_share(logits, {experts, i + 1}, routing.jitter) * routing.scale;
+  }
+  if (routing.gate == ExpertGate::kSparseMixer) return;
   const auto max = logits[static_cast<std::size_t>(experts[0])];
   float chosen = 0.0f;
   for (std::size_t i = 0; i < routing.num_used; ++i) {

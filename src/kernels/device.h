@@ -164,11 +164,20 @@ struct NormWeights {
   float epsilon = 0.0f;
 };
 
+enum class ExpertGate : std::uint8_t {
+  kSoftmax,
+  // Each chosen expert counts by its share of the softmax over those that are not yet chosen and
+  // whose logits lie close to its own (SparseMixer at inference, arXiv 2409.12136).
+  kSparseMixer,
+};
+
 // Which experts of a mixture a row's router chooses, and how much each of them counts.
 struct ExpertRouting {
   std::size_t num_used = 0;
-  bool renormalize = false;  // Weights of the chosen ones add up to 1.
+  bool renormalize = false;  // Weights of the chosen ones add up to 1. Not of kSparseMixer.
   float scale = 1.0f;        // Of all weights.
+  ExpertGate gate = ExpertGate::kSoftmax;
+  float jitter = 0.0f;  // kSparseMixer: close is a relative distance of at most twice this.
 };
 
 // [rows, num_used], the likeliest expert first.
@@ -253,8 +262,8 @@ class Device {
   virtual void gated_activation(Activation activation, ConstMatrixView gate, ConstMatrixView up,
                                 MatrixView out) = 0;
 
-  // Softmax over each row of `logits` [num_tokens, num_experts] and its `num_used` likeliest
-  // experts; of equal ones the first.
+  // The `num_used` experts of the largest of each row's `logits` [num_tokens, num_experts], of
+  // equal ones the first, and their weights by the gate.
   virtual void choose_experts(ConstMatrixView logits, const ExpertRouting& routing,
                               const ExpertChoice& choice) = 0;
 

@@ -44,6 +44,22 @@ TEST(ExpertsTest, OneRenormalizedExpertCountsExactlyOnce) {
   EXPECT_EQ(chosen.weights.front(), 1.0f);
 }
 
+// By the definition: a share among those close by, the chosen ones of before left out.
+TEST(ExpertsTest, SparseMixerWeighsAnExpertAgainstThoseCloseToIt) {
+  const ExpertRouting routing = {.num_used = 2, .gate = ExpertGate::kSparseMixer, .jitter = 0.01f};
+  const Chosen near = choose({1.0f, 2.0f, 1.97f, 1.5f}, 1, routing);
+  EXPECT_EQ(near.experts, (std::vector<std::int32_t>{1, 2}));
+  EXPECT_NEAR(near.weights[0], 1.0 / (1.0 + std::exp(-0.03)), 1e-6);
+  EXPECT_EQ(near.weights[1], 1.0f);
+  const Chosen far = choose({1.0f, 2.0f, 1.9f, 1.89f}, 1, routing);
+  EXPECT_EQ(far.experts, (std::vector<std::int32_t>{1, 2}));
+  EXPECT_EQ(far.weights[0], 1.0f);
+  EXPECT_NEAR(far.weights[1], 1.0 / (1.0 + std::exp(-0.01)), 1e-6);
+  // Distances are relative to the larger magnitude where logits are negative.
+  const Chosen negative = choose({-2.0f, -2.03f, -9.0f}, 1, routing);
+  EXPECT_NEAR(negative.weights[0], 1.0 / (1.0 + std::exp(-0.03)), 1e-6);
+}
+
 TEST(ExpertsTest, OfEqualOnesTheFirstIsChosen) {
   const Chosen chosen = choose({1.0f, 1.0f, 1.0f, 1.0f}, 1, {.num_used = 3});
   EXPECT_EQ(chosen.experts, (std::vector<std::int32_t>{0, 1, 2}));

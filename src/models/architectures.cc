@@ -40,7 +40,7 @@ constexpr std::array kArchitectures = {
     Architecture{.name = "gemma3",
                  .models = "Gemma 3 (text)",
                  .norm_placement = NormPlacement::kPrePost,
-                 .qk_norm = true,
+                 .qk_norm = QkNorm::kHead,
                  .activation = Activation::kGeluTanh,
                  .scaled_embedding = true,
                  .global_period = 6,
@@ -69,15 +69,20 @@ constexpr std::array kArchitectures = {
                  .experts = ExpertUse::kPerhaps,
                  .renormalize_experts = true},
     Architecture{.name = "phi3", .models = "Phi-3 and 3.5 mini, Phi-3 medium, Phi-4"},
+    Architecture{.name = "phimoe",
+                 .models = "Phi-3.5 MoE",
+                 .norm = NormKind::kLayer,
+                 .experts = ExpertUse::kAlways,
+                 .expert_gate = ExpertGate::kSparseMixer},
     Architecture{.name = "qwen2", .models = "Qwen 2 and 2.5"},
     Architecture{.name = "qwen2moe",
                  .models = "Qwen 1.5 and 2 MoE",
                  .experts = ExpertUse::kAlways,
                  .shared_expert = true},
-    Architecture{.name = "qwen3", .models = "Qwen 3", .qk_norm = true},
+    Architecture{.name = "qwen3", .models = "Qwen 3", .qk_norm = QkNorm::kHead},
     Architecture{.name = "qwen3moe",
                  .models = "Qwen 3 MoE",
-                 .qk_norm = true,
+                 .qk_norm = QkNorm::kHead,
                  .experts = ExpertUse::kAlways,
                  .renormalize_experts = true},
     Architecture{.name = "smollm3",
@@ -103,6 +108,7 @@ constexpr std::array kEncoders = {
     Architecture{.name = "modern-bert",
                  .models = "ModernBERT: GTE ModernBERT, ModernBERT Embed",
                  .norm = NormKind::kLayer,
+                 .norm_biases = false,
                  .embedding_norm = true,
                  .bidirectional = true,
                  .activation = Activation::kGelu,
@@ -113,6 +119,7 @@ constexpr std::array kEncoders = {
                  .models = "Nomic Embed Text 1 and 1.5",
                  .norm = NormKind::kLayer,
                  .norm_placement = NormPlacement::kPost,
+                 .norm_biases = false,
                  .embedding_norm = true,
                  .bidirectional = true},
 };
@@ -145,6 +152,7 @@ ModelConfig implied_config(const Architecture& row) {
   config.architecture = row.name;
   config.bidirectional = row.bidirectional;
   config.norm = row.norm;
+  config.norm_biases = row.norm_biases;
   config.norm_placement = row.norm_placement;
   config.embedding_norm = row.embedding_norm;
   config.parallel_residual = row.parallel_residual;
@@ -155,6 +163,7 @@ ModelConfig implied_config(const Architecture& row) {
   config.activation = row.activation;
   config.gated = row.gated;
   config.experts.renormalize = row.renormalize_experts;
+  config.experts.gate = row.expert_gate;
   config.attention_softcap = row.attention_softcap;
   config.logit_softcap = row.logit_softcap;
   return config;

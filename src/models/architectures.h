@@ -19,10 +19,11 @@ struct Architecture {
   std::string_view models;  // Well-known ones, for the documentation.
   NormKind norm = NormKind::kRms;
   NormPlacement norm_placement = NormPlacement::kPre;
+  bool norm_biases = true;
   bool embedding_norm = false;
   bool parallel_residual = false;
   bool bidirectional = false;  // An encoder.
-  bool qk_norm = false;
+  QkNorm qk_norm = QkNorm::kNone;
   bool required_biases = false;
   PositionEncoding positions = PositionEncoding::kRope;
   RopeLayout rope_layout = RopeLayout::kHalves;
@@ -32,6 +33,7 @@ struct Architecture {
   ExpertUse experts = ExpertUse::kNever;
   bool shared_expert = false;
   bool renormalize_experts = false;
+  ExpertGate expert_gate = ExpertGate::kSoftmax;
   bool scaled_embedding = false;  // By the square root of the width.
   // Files state scales of the embedding and of what blocks add, and a divisor of the logits.
   bool stated_scales = false;

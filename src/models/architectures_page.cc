@@ -71,8 +71,10 @@ std::string positions_of(const Architecture& row) {
 std::string norms_of(const Architecture& row) {
   std::vector<std::string_view> parts = {row.norm == NormKind::kRms ? "RMS" : "LayerNorm"};
   if (row.norm_placement == NormPlacement::kPrePost) parts.emplace_back("before and after");
+  if (row.norm_placement == NormPlacement::kOutputs) parts.emplace_back("after");
   if (row.norm_placement == NormPlacement::kPost) parts.emplace_back("behind each sum");
-  if (row.qk_norm) parts.emplace_back("on Q and K");
+  if (row.qk_norm == QkNorm::kHead) parts.emplace_back("on Q and K");
+  if (row.qk_norm == QkNorm::kWhole) parts.emplace_back("on all heads of Q and of K");
   if (row.embedding_norm) parts.emplace_back("on the embedding");
   return fmt::format("{}", fmt::join(parts, ", "));
 }
@@ -98,6 +100,7 @@ std::string feed_forward_of(const Architecture& row) {
   if (row.experts == ExpertUse::kPerhaps) text += ", dense or experts";
   if (row.experts == ExpertUse::kAlways) text += ", experts";
   if (row.shared_expert) text += " and a shared one";
+  if (row.expert_gate == ExpertGate::kSparseMixer) text += " (SparseMixer)";
   return text;
 }
 

@@ -95,24 +95,26 @@ void Decoder::embed(const ForwardBatch& batch) {
   if (config_.embedding_norm) device_.norm(residual, norm_of(weights_.embedding_norm), residual);
 }
 
+ConstMatrixView Decoder::normed(const Norm& norm, MatrixView out) {
+  const MatrixView residual = residual_rows(out.rows);
+  if (norm.gain.empty()) return residual;
+  device_.norm(residual, norm_of(norm), out);
+  return out;
+}
+
 void Decoder::run_layer(std::size_t idx, const ForwardBatch& batch, const KvLayerView& cache) {
   const DecoderLayer& layer = weights_.layers[idx];
   const std::size_t num_tokens = batch.tokens.size();
-  const MatrixView residual = residual_rows(num_tokens);
-  const MatrixView normed = rows_of(buffers_.normed, num_tokens, config_.hidden_size);
-  const MatrixView feed_forward_input =
-      config_.parallel_residual ? rows_of(buffers_.parallel_normed, num_tokens, config_.hidden_size)
-                                : normed;
-  device_.norm(residual, norm_of(layer.attention_norm), normed);
+  const MatrixView buffer = rows_of(buffers_.normed, num_tokens, config_.hidden_size);
+  ConstMatrixView feed_forward_input;
   if (config_.parallel_residual) {
-    device_.norm(residual, norm_of(layer.feed_forward_norm), feed_forward_input);
+    feed_forward_input = normed(layer.feed_forward_norm,
+                                rows_of(buffers_.parallel_normed, num_tokens, config_.hidden_size));
   }
-  attend(idx, batch, cache);
+  attend(idx, normed(layer.attention_norm, buffer), batch, cache);
   add_projection(layer.o_proj, rows_of(buffers_.attention, num_tokens, config_.q_width()),
                  layer.attention_post_norm);
-  if (!config_.parallel_residual) {
-    device_.norm(residual, norm_of(layer.feed_forward_norm), feed_forward_input);
-  }
+  if (!config_.parallel_residual) feed_forward_input = normed(layer.feed_forward_norm, buffer);
   if (config_.experts.num_experts > 0) {
     add_experts(layer.mixture, feed_forward_input);
   } else {
@@ -121,25 +123,18 @@ void Decoder::run_layer(std::size_t idx, const ForwardBatch& batch, const KvLaye
   }
 }
 
-void Decoder::attend(std::size_t idx, const ForwardBatch& batch, const KvLayerView& cache) {
+void Decoder::attend(std::size_t idx, ConstMatrixView input, const ForwardBatch& batch,
+                     const KvLayerView& cache) {
   const DecoderLayer& layer = weights_.layers[idx];
   const LayerConfig& plan = config_.layers[idx];
   const std::size_t num_tokens = batch.tokens.size();
-  const MatrixView normed = rows_of(buffers_.normed, num_tokens, config_.hidden_size);
   const MatrixView q = rows_of(buffers_.q, num_tokens, config_.q_width());
   const MatrixView k = rows_of(buffers_.k, num_tokens, config_.kv_width());
   const MatrixView v = rows_of(buffers_.v, num_tokens, config_.kv_width());
 
   const LinearOutput qkv[] = {layer.q_proj.into(q), layer.k_proj.into(k), layer.v_proj.into(v)};
-  device_.linear(normed, qkv);
-  if (config_.qk_norm) {
-    const std::size_t head_dim = config_.heads.head_dim;
-    const MatrixView q_heads = rows_of(buffers_.q, num_tokens * config_.heads.num_heads, head_dim);
-    const MatrixView k_heads =
-        rows_of(buffers_.k, num_tokens * config_.heads.num_kv_heads, head_dim);
-    device_.norm(q_heads, norm_of(layer.q_norm), q_heads);
-    device_.norm(k_heads, norm_of(layer.k_norm), k_heads);
-  }
+  device_.linear(input, qkv);
+  if (config_.qk_norm != QkNorm::kNone) norm_queries_and_keys(layer, num_tokens);
   rotate(plan.rope, num_tokens);
   device_.store_kv(k, v, batch.sequences, config_.heads, cache);
   device_.attention(q, batch.sequences,
@@ -149,6 +144,15 @@ void Decoder::attend(std::size_t idx, const ForwardBatch& batch, const KvLayerVi
                      .sliding_window = plan.sliding_window,
                      .alibi_slopes = alibi_slopes_.empty() ? nullptr : alibi_slopes_.data()},
                     cache, rows_of(buffers_.attention, num_tokens, config_.q_width()));
+}
+
+void Decoder::norm_queries_and_keys(const DecoderLayer& layer, std::size_t num_tokens) {
+  const std::size_t q_len = layer.q_norm.gain.size();
+  const std::size_t k_len = layer.k_norm.gain.size();
+  const MatrixView q = rows_of(buffers_.q, num_tokens * config_.q_width() / q_len, q_len);
+  const MatrixView k = rows_of(buffers_.k, num_tokens * config_.kv_width() / k_len, k_len);
+  device_.norm(q, norm_of(layer.q_norm), q);
+  device_.norm(k, norm_of(layer.k_norm), k);
 }
 
 void Decoder::prepare_rotations(std::span<const std::int32_t> positions) {
@@ -205,7 +209,8 @@ MatrixView Decoder::select_rows(const ForwardBatch& batch) {
 ConstMatrixView Decoder::compute_logits(const ForwardBatch& batch) {
   const MatrixView logits = rows_of(buffers_.logits, batch.logit_rows.size(), config_.vocab_size);
   if (batch.logit_rows.empty()) return logits;
-  const LinearOutput out[] = {{&weights_.output_or_tied(), nullptr, logits, false}};
+  const float* bias = weights_.output_bias.empty() ? nullptr : weights_.output_bias.data();
+  const LinearOutput out[] = {{&weights_.output_or_tied(), bias, logits, false}};
   device_.linear(select_rows(batch), out);
   if (config_.logit_softcap > 0.0f) device_.softcap(logits, config_.logit_softcap);
   return logits;

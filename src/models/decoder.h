@@ -41,8 +41,12 @@ class Decoder final : public Model {
   void embed(const ForwardBatch& batch);
   void run_layers(const ForwardBatch& batch, KvStorage& kv);
   void run_layer(std::size_t idx, const ForwardBatch& batch, const KvLayerView& cache);
-  // From `normed` to `attention`.
-  void attend(std::size_t idx, const ForwardBatch& batch, const KvLayerView& cache);
+  // The residual stream through the norm into `out`, or as it is where there is no such norm.
+  ConstMatrixView normed(const Norm& norm, MatrixView out);
+  // Into `attention`.
+  void attend(std::size_t idx, ConstMatrixView input, const ForwardBatch& batch,
+              const KvLayerView& cache);
+  void norm_queries_and_keys(const DecoderLayer& layer, std::size_t num_tokens);
   void prepare_rotations(std::span<const std::int32_t> positions);
   void rotate(LayerRope kind, std::size_t num_tokens);
   // The inner activations of a feed-forward: rows of `gate` or `up`.

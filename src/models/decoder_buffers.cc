@@ -19,7 +19,7 @@ void for_each_buffer(Buffers& b, const ModelConfig& config, const BatchLimits& l
   const std::size_t dense = mixture ? experts.shared_intermediate_size : config.intermediate_size;
   const std::size_t inner = tokens * std::max(dense, experts.intermediate_size);
   const bool indirect =
-      config.norm_placement == NormPlacement::kPrePost || config.residual_scale != 1.0f || shared;
+      config.norm_placement != NormPlacement::kPre || config.residual_scale != 1.0f || shared;
   const auto rope_len = [&](LayerRope kind, const RopeConfig& rope) {
     return config.uses_rope(kind) ? tokens * rope.rope_dim : 0;
   };

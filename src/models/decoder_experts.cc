@@ -67,7 +67,9 @@ void Decoder::add_experts(const ExpertMixture& mixture, ConstMatrixView input) {
   device_.choose_experts(logits,
                          {.num_used = experts.num_used,
                           .renormalize = experts.renormalize,
-                          .scale = experts.weights_scale * config_.residual_scale},
+                          .scale = experts.weights_scale * config_.residual_scale,
+                          .gate = experts.gate,
+                          .jitter = experts.jitter},
                          {buffers_.chosen.data(), buffers_.chosen_weights.data()});
   group_by_expert(input.rows);
   run_experts(mixture, input);

@@ -93,19 +93,18 @@ TEST_P(GoldenModel, ActivationsTakeWhatWasForeseen) {
             harness.model().activation_bytes());
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, GoldenModel,
-                         ::testing::Values("llama-tied", "llama-untied-bias", "llama-wide-heads",
-                                           "llama-rope-linear", "llama-rope-llama3",
-                                           "llama-rope-yarn", "qwen2", "bloom", "bloom-six-heads",
-                                           "falcon", "falcon-two-norms", "gemma", "gemma2",
-                                           "gemma3", "gpt2", "granite", "granitemoe", "mixtral",
-                                           "phi3", "phi3-short", "phi3-long", "qwen2moe", "qwen3",
-                                           "qwen3moe", "smollm3"),
-                         [](const auto& case_info) {
-                           std::string name = case_info.param;
-                           std::ranges::replace(name, '-', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Families, GoldenModel,
+    ::testing::Values("llama-tied", "llama-untied-bias", "llama-wide-heads", "llama-rope-linear",
+                      "llama-rope-llama3", "llama-rope-yarn", "qwen2", "bloom", "bloom-six-heads",
+                      "falcon", "falcon-two-norms", "gemma", "gemma2", "gemma3", "gpt2", "granite",
+                      "granitemoe", "mixtral", "phi3", "phi3-short", "phi3-long", "phimoe",
+                      "phimoe-long", "qwen2moe", "qwen3", "qwen3moe", "smollm3"),
+    [](const auto& case_info) {
+      std::string name = case_info.param;
+      std::ranges::replace(name, '-', '_');
+      return name;
+    });
 
 TEST(Architectures, EachHasAGoldenModel) {
   std::set<std::string, std::less<>> proven;

@@ -11,9 +11,10 @@ namespace {
 
 void bind_qkv(const ModelConfig& config, NamedBinder& binder, DecoderLayer& layer) {
   bind_attention_inputs(config, binder, {&layer.q_proj, &layer.k_proj, &layer.v_proj});
-  if (config.qk_norm) {
-    binder.rms_norm("attn_q_norm", config.heads.head_dim, layer.q_norm);
-    binder.rms_norm("attn_k_norm", config.heads.head_dim, layer.k_norm);
+  if (config.qk_norm != QkNorm::kNone) {
+    const bool whole = config.qk_norm == QkNorm::kWhole;
+    binder.rms_norm("attn_q_norm", whole ? config.q_width() : config.heads.head_dim, layer.q_norm);
+    binder.rms_norm("attn_k_norm", whole ? config.kv_width() : config.heads.head_dim, layer.k_norm);
   }
 }
 
@@ -47,25 +48,30 @@ void bind_experts(const ModelConfig& config, NamedBinder& binder, ExpertMixture&
   bind_feed_forward(config, binder, "_shexp", experts.shared_intermediate_size, mixture.shared);
 }
 
-void bind_layer(const ModelConfig& config, NamedBinder binder, DecoderLayer& layer) {
-  bind_qkv(config, binder, layer);
-  binder.linear("attn_output", config.hidden_size, config.q_width(), layer.o_proj);
-  if (!config.parallel_residual) {
-    binder.norm("attn_norm", layer.attention_norm);
-    binder.norm("ffn_norm", layer.feed_forward_norm);
-  } else {
-    // One norm for both, or a second one for attention.
-    binder.norm("attn_norm", layer.feed_forward_norm);
-    if (binder.has("attn_norm_2")) {
-      binder.norm("attn_norm_2", layer.attention_norm);
-    } else {
-      layer.attention_norm = layer.feed_forward_norm;
-    }
-  }
-  if (config.norm_placement == NormPlacement::kPrePost) {
+void bind_layer_norms(const ModelConfig& config, NamedBinder& binder, DecoderLayer& layer) {
+  if (config.norm_placement != NormPlacement::kPre) {
     binder.norm("post_attention_norm", layer.attention_post_norm);
     binder.norm("post_ffw_norm", layer.feed_forward_post_norm);
   }
+  if (config.norm_placement == NormPlacement::kOutputs) return;
+  if (!config.parallel_residual || binder.has("ffn_norm")) {
+    binder.norm("attn_norm", layer.attention_norm);
+    binder.norm("ffn_norm", layer.feed_forward_norm);
+    return;
+  }
+  // One norm for both, or a second one for attention.
+  binder.norm("attn_norm", layer.feed_forward_norm);
+  if (binder.has("attn_norm_2")) {
+    binder.norm("attn_norm_2", layer.attention_norm);
+  } else {
+    layer.attention_norm = layer.feed_forward_norm;
+  }
+}
+
+void bind_layer(const ModelConfig& config, NamedBinder binder, DecoderLayer& layer) {
+  bind_qkv(config, binder, layer);
+  binder.linear("attn_output", config.hidden_size, config.q_width(), layer.o_proj);
+  bind_layer_norms(config, binder, layer);
   if (config.experts.num_experts > 0) {
     bind_experts(config, binder, layer.mixture);
   } else {
@@ -76,11 +82,12 @@ void bind_layer(const ModelConfig& config, NamedBinder binder, DecoderLayer& lay
   binder.ignore("rope_freqs");
 }
 
-void fold_logit_scale(float scale, Norm& output_norm) {
-  for (float& gain : output_norm.gain)
-    gain *= scale;
-  for (float& bias : output_norm.bias)
-    bias *= scale;
+void fold_logit_scale(float scale, DecoderWeights& weights) {
+  for (auto* values :
+       {&weights.output_norm.gain, &weights.output_norm.bias, &weights.output_bias}) {
+    for (float& value : *values)
+      value *= scale;
+  }
 }
 
 }  // namespace
@@ -94,6 +101,9 @@ DecoderWeights bind_decoder(const ModelConfig& config, DecoderResult result, Wei
   embedding.use = tied ? MatrixUse::kBoth : MatrixUse::kTable;
   binder.matrix("token_embd.weight", embedding, weights.token_embedding);
   if (has_logits && !tied) binder.matrix("output.weight", vocabulary, weights.output);
+  if (has_logits) {
+    binder.vector("output.bias", config.vocab_size, Presence::kOptional, weights.output_bias);
+  }
   if (config.positions == PositionEncoding::kLearned) {
     binder.matrix("position_embd.weight",
                   {.out_features = config.context_len,
@@ -108,8 +118,11 @@ DecoderWeights bind_decoder(const ModelConfig& config, DecoderResult result, Wei
     bind_layer(config, NamedBinder(config, binder, fmt::format("blk.{}.", i)), weights.layers[i]);
   }
   top.norm("output_norm", weights.output_norm);
-  if (has_logits) fold_logit_scale(config.logit_scale, weights.output_norm);
-  if (!has_logits) top.ignore("output");
+  if (has_logits) fold_logit_scale(config.logit_scale, weights);
+  if (!has_logits) {
+    binder.ignore("output.weight");
+    binder.ignore("output.bias");
+  }
   // Their values are in the configuration.
   top.ignore("rope_freqs");
   top.ignore("rope_factors_short");

@@ -41,6 +41,7 @@ struct DecoderWeights {
   std::vector<DecoderLayer> layers;
   Norm output_norm;                      // [hidden_size]; with the logits' scale.
   std::unique_ptr<WeightMatrix> output;  // [vocab_size, hidden_size]; nullptr: tied, or unused.
+  std::vector<float> output_bias;        // [vocab_size], with the logits' scale; empty: none.
 
   const WeightMatrix& output_or_tied() const { return output ? *output : *token_embedding; }
 };

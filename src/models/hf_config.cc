@@ -253,6 +253,18 @@ Status translate_local_rope(const HfObject& config, const HfFamily& family, Meta
   return {};
 }
 
+// In the precision of a GGUF file, so that both give the same bits.
+Status translate_magnitudes(const HfObject& rope, const HfFamily& family, MetadataWriter& out) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 2> kMagnitudes = {
+      {{"short_mscale", "rope.scaling.attn_factor"},
+       {"long_mscale", "rope.scaling.long_attn_factor"}}};
+  for (const auto& [name, key] : kMagnitudes) {
+    HEARTH_ASSIGN_OR_RETURN(const double magnitude, rope_number(rope, name));
+    out.add(family.metadata_key(key), static_cast<double>(static_cast<float>(magnitude)));
+  }
+  return {};
+}
+
 // The attention's magnitude that follows from how far the context was extended, unless stated.
 Status translate_longrope(const HfObject& config, const HfObject& rope, const HfFamily& family,
                           MetadataWriter& out) {
@@ -263,6 +275,7 @@ Status translate_longrope(const HfObject& config, const HfObject& rope, const Hf
                        "{}: key 'original_max_position_embeddings' is missing", config.file());
   }
   out.add_size(family.metadata_key("rope.scaling.original_context_length"), *original);
+  if (family.rope.own_magnitudes) return translate_magnitudes(rope, family, out);
   const double original_len = *original;
   HEARTH_ASSIGN_OR_RETURN(const auto stated_factor, rope.number("factor"));
   HEARTH_ASSIGN_OR_RETURN(const auto stated, rope.number("attention_factor"));

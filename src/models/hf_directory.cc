@@ -102,10 +102,14 @@ Status check_biases(const std::vector<SafetensorsTensor>& tensors, const HfObjec
                     const HfFamily& family) {
   for (const SafetensorsTensor& tensor : tensors) {
     const auto role = hf_role_of(family, tensor.name);
-    if (!role || !role->name.starts_with("blk.") || !role->name.ends_with(".bias")) continue;
-    const std::string_view in_layer =
-        std::string_view(role->name).substr(role->name.find('.', 4) + 1);
-    HEARTH_ASSIGN_OR_RETURN(const bool declared, declares_bias(config, family, in_layer));
+    if (!role || !role->name.ends_with(".bias")) continue;
+    std::string_view place = role->name;
+    if (place.starts_with("blk.")) {
+      place.remove_prefix(place.find('.', 4) + 1);
+    } else if (place != "output.bias") {
+      continue;
+    }
+    HEARTH_ASSIGN_OR_RETURN(const bool declared, declares_bias(config, family, place));
     if (declared) continue;
     return make_status(StatusCode::kDataLoss,
                        "tensor '{}' is a bias that by {} {} does not have there", tensor.name,

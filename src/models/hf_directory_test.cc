@@ -110,8 +110,8 @@ TEST_P(HfSameBits, AsAGgufFileOfTheSameWeights) {
 
 INSTANTIATE_TEST_SUITE_P(Families, HfSameBits,
                          ::testing::Values("bloom", "bloom-six-heads", "gemma", "gemma2", "gemma3",
-                                           "gpt2", "phi3", "phi3-long", "phi3-short", "qwen2",
-                                           "qwen2moe", "qwen3", "qwen3moe"),
+                                           "gpt2", "phi3", "phi3-long", "phi3-short", "phimoe",
+                                           "phimoe-long", "qwen2", "qwen2moe", "qwen3", "qwen3moe"),
                          case_name);
 
 // Some families' GGUF files hold the rotated pairs of Q and K side by side, so that the products of

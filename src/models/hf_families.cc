@@ -12,97 +12,22 @@
 #include "models/architectures.h"
 #include "models/hf_config.h"
 #include "models/hf_encoders.h"
-#include "models/hf_rows.h"
+#include "models/hf_experts.h"
+#include "models/hf_llama_rows.h"
 
 namespace hearth {
 namespace {
 
 using enum HfTransform;
 
-constexpr std::array<std::string_view, 1> kSilu = {"silu"};
-constexpr std::array<std::string_view, 2> kGeluTanh = {"gelu_new", "gelu_pytorch_tanh"};
 // Gemma 1 was published with "gelu" and means its approximation by tanh.
 constexpr std::array<std::string_view, 2> kGemmaGelu = {"gelu", "gelu_pytorch_tanh"};
 
-constexpr std::array<std::string_view, 1> kSavedFrequencies = {".rotary_emb.inv_freq"};
 constexpr std::array<std::string_view, 2> kSavedMasks = {".attn.bias", ".attn.masked_bias"};
 
-constexpr std::array kEveryBias = {HfBias{"", "", true}};
-constexpr std::array kLlamaBiases = {HfBias{"attn_", "attention_bias"}, HfBias{"ffn_", "mlp_bias"}};
-constexpr std::array kAttentionBiases = {HfBias{"attn_", "attention_bias"}};
-constexpr std::array kQwen2Biases = {HfBias{"attn_output", ""}, HfBias{"attn_", "", true}};
-constexpr std::array kQwen2MoeBiases = {HfBias{"attn_output", ""},
-                                        HfBias{"attn_", "qkv_bias", true}};
-
-constexpr std::array kDecoderKeys = {
-    required("num_hidden_layers", "block_count"),
-    required("hidden_size", "embedding_length"),
-    required("vocab_size", "vocab_size"),
-    required("num_attention_heads", "attention.head_count"),
-};
-
-constexpr std::array kLlamaKeys =
-    joined(kDecoderKeys, std::array{
-                             required("intermediate_size", "feed_forward_length"),
-                             required("max_position_embeddings", "context_length"),
-                             number("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
-                             optional("num_key_value_heads", "attention.head_count_kv"),
-                             optional("head_dim", "attention.key_length"),
-                             optional("head_dim", "attention.value_length"),
-                         });
-
-constexpr std::array kLlamaModules = {
-    module("embed_tokens", "token_embd"),
-    module("norm", "output_norm"),
-};
-
-constexpr std::array kSplitAttention = {
-    module("self_attn.q_proj", "attn_q"),
-    module("self_attn.k_proj", "attn_k"),
-    module("self_attn.v_proj", "attn_v"),
-    module("self_attn.o_proj", "attn_output"),
-};
-
-constexpr std::array kFeedForward = {
-    module("mlp.gate_proj", "ffn_gate"),
-    module("mlp.up_proj", "ffn_up"),
-    module("mlp.down_proj", "ffn_down"),
-};
-
-constexpr std::array kTwoNorms = {
-    module("input_layernorm", "attn_norm"),
-    module("post_attention_layernorm", "ffn_norm"),
-};
-
-constexpr std::array kHeadNorms = {
-    module("self_attn.q_norm", "attn_q_norm"),
-    module("self_attn.k_norm", "attn_k_norm"),
-};
-
-constexpr std::array kLlamaLayer = joined(kTwoNorms, kSplitAttention, kFeedForward);
 constexpr std::array kQwen3Layer = joined(kLlamaLayer, kHeadNorms);
 
-constexpr std::uint32_t kWindow = 4096;  // Where a class has one and config.json is silent.
-
-constexpr HfFamily llama_like(std::string_view class_name, std::string_view architecture) {
-  return {.class_name = class_name,
-          .architecture = architecture,
-          .activation_key = "hidden_act",
-          .activations = kSilu,
-          .tied_by_default = false,
-          .rotates = true,
-          .base_prefix = "model.",
-          .layer_prefix = "layers.",
-          .modules = kLlamaModules,
-          .layer_modules = kLlamaLayer,
-          .keys = kLlamaKeys,
-          .aliases = {},
-          .ignored = kSavedFrequencies,
-          .biases = kLlamaBiases,
-          .rope = {},
-          .windows = {},
-          .translate_more = nullptr};
-}
+constexpr std::array kQwen2Biases = {HfBias{"attn_output", ""}, HfBias{"attn_", "", true}};
 
 constexpr HfFamily mistral() {
   HfFamily family = llama_like("MistralForCausalLM", "llama");
@@ -259,101 +184,6 @@ constexpr HfFamily gemma3() {
   return family;
 }
 
-constexpr std::array kMixtralKeys =
-    joined(kLlamaKeys, std::array{
-                           required("num_local_experts", "expert_count"),
-                           required("num_experts_per_tok", "expert_used_count"),
-                       });
-
-constexpr std::array kMixtralLayer =
-    joined(kTwoNorms, kSplitAttention,
-           std::array{
-               module("block_sparse_moe.gate", "ffn_gate_inp"),
-               module("block_sparse_moe.experts.*.w1", "ffn_gate.*"),
-               module("block_sparse_moe.experts.*.w2", "ffn_down.*"),
-               module("block_sparse_moe.experts.*.w3", "ffn_up.*"),
-           });
-
-constexpr HfFamily mixtral() {
-  HfFamily family = llama_like("MixtralForCausalLM", "llama");
-  family.biases = {};
-  family.layer_modules = kMixtralLayer;
-  family.keys = kMixtralKeys;
-  family.rope.theta = 1e6;
-  family.windows = {.layers = HfWindowedLayers::kAll};
-  return family;
-}
-
-constexpr std::array kQwenMoeKeys =
-    joined(kLlamaKeys,
-           std::array{
-               required("num_experts", "expert_count"),
-               required("num_experts_per_tok", "expert_used_count"),
-               required("moe_intermediate_size", "expert_feed_forward_length"),
-               optional("shared_expert_intermediate_size", "expert_shared_feed_forward_length"),
-               HfKey{.name = "norm_topk_prob",
-                     .metadata_key = "expert_weights_norm",
-                     .kind = HfKeyKind::kFlag,
-                     .required = true},
-           });
-
-constexpr std::array kExperts = {
-    module("mlp.gate", "ffn_gate_inp"),
-    module("mlp.experts.*.gate_proj", "ffn_gate.*"),
-    module("mlp.experts.*.down_proj", "ffn_down.*"),
-    module("mlp.experts.*.up_proj", "ffn_up.*"),
-};
-
-constexpr std::array kSharedExpert = {
-    module("mlp.shared_expert_gate", "ffn_gate_inp_shexp", kRow),
-    module("mlp.shared_expert.gate_proj", "ffn_gate_shexp"),
-    module("mlp.shared_expert.down_proj", "ffn_down_shexp"),
-    module("mlp.shared_expert.up_proj", "ffn_up_shexp"),
-};
-
-constexpr std::array kQwen2MoeLayer = joined(kTwoNorms, kSplitAttention, kExperts, kSharedExpert);
-constexpr std::array kQwen3MoeLayer = joined(kTwoNorms, kSplitAttention, kHeadNorms, kExperts);
-
-Status check_all_layers_have_experts(const HfObject& config, const HfFamily& /*family*/,
-                                     MetadataWriter& /*out*/) {
-  HEARTH_ASSIGN_OR_RETURN(const auto step, config.size("decoder_sparse_step"));
-  const json::Value* dense = config.find("mlp_only_layers");
-  if (step.value_or(1) != 1 || (dense != nullptr && !(*dense == json::Value(json::Array())))) {
-    return make_status(StatusCode::kUnimplemented,
-                       "{}: layers without experts ('decoder_sparse_step', 'mlp_only_layers') are "
-                       "not supported",
-                       config.file());
-  }
-  return {};
-}
-
-// transformers writes the newer name since its version 5.
-constexpr std::array kQwenMoeAliases = {HfAlias{"num_local_experts", "num_experts"}};
-
-constexpr HfFamily qwen2_moe() {
-  HfFamily family = llama_like("Qwen2MoeForCausalLM", "qwen2moe");
-  family.biases = kQwen2MoeBiases;
-  family.layer_modules = kQwen2MoeLayer;
-  family.keys = kQwenMoeKeys;
-  family.aliases = kQwenMoeAliases;
-  family.windows = {.layers = HfWindowedLayers::kLowerEvenly,
-                    .listed = true,
-                    .must_be_used = true,
-                    .size = kWindow};
-  family.translate_more = check_all_layers_have_experts;
-  return family;
-}
-
-constexpr HfFamily qwen3_moe() {
-  HfFamily family = qwen2_moe();
-  family.biases = kAttentionBiases;
-  family.class_name = "Qwen3MoeForCausalLM";
-  family.architecture = "qwen3moe";
-  family.windows = {.layers = HfWindowedLayers::kAll, .must_be_used = true, .size = kWindow};
-  family.layer_modules = kQwen3MoeLayer;
-  return family;
-}
-
 constexpr std::array kGpt2Modules = {
     module("wte", "token_embd"),
     module("wpe", "position_embd"),
@@ -482,12 +312,13 @@ constexpr HfFamily bloom() {
 }
 
 constexpr std::array kFamilies = {
-    bloom(),     gemma(),     gemma2(),
-    gemma3(),    gpt2(),      llama_like("LlamaForCausalLM", "llama"),
-    mistral(),   mixtral(),   phi3(),
-    qwen2(),     qwen2_moe(), qwen3(),
-    qwen3_moe(), smollm3(),
+    bloom(),   gemma(), gemma2(), gemma3(), gpt2(),    llama_like("LlamaForCausalLM", "llama"),
+    mistral(), phi3(),  qwen2(),  qwen3(),  smollm3(),
 };
+
+std::array<std::span<const HfFamily>, 3> all_tables() {
+  return {kFamilies, hf_expert_families(), hf_encoder_families()};
+}
 
 bool is_usable(const HfFamily& family) {
   return family.is_encoder() || find_architecture(family.architecture) != nullptr;
@@ -509,15 +340,11 @@ std::string HfFamily::metadata_key(std::string_view key) const {
   return fmt::format("{}.{}", architecture, key);
 }
 
-std::span<const HfFamily> hf_families() {
-  return kFamilies;
-}
-
 const HfFamily* find_hf_family(std::string_view class_name) {
   const auto has_name = [&](const HfFamily& family) {
     return family.class_name == class_name || family.bare_class() == class_name;
   };
-  for (const auto& rows : {hf_families(), hf_encoder_families()}) {
+  for (const auto& rows : all_tables()) {
     const auto row = std::ranges::find_if(rows, has_name);
     if (row != rows.end()) return is_usable(*row) ? &*row : nullptr;
   }
@@ -526,7 +353,7 @@ const HfFamily* find_hf_family(std::string_view class_name) {
 
 std::string supported_hf_classes() {
   std::vector<std::string_view> names;
-  for (const auto& rows : {hf_families(), hf_encoder_families()}) {
+  for (const auto& rows : all_tables()) {
     for (const HfFamily& family : rows) {
       if (is_usable(family)) names.push_back(family.class_name);
     }

@@ -63,10 +63,11 @@ struct HfBias {
 
 // How a class reads the keys of its rotation.
 struct HfRope {
-  double theta = 10000.0;  // `rope_theta` where config.json is silent.
-  bool partial = false;    // `partial_rotary_factor` is read.
-  bool per_kind = false;   // Layers with and without a window rotate by different parameters.
-  bool long_only = false;  // No scaling but longrope.
+  double theta = 10000.0;       // `rope_theta` where config.json is silent.
+  bool partial = false;         // `partial_rotary_factor` is read.
+  bool per_kind = false;        // Layers with and without a window rotate by different parameters.
+  bool long_only = false;       // No scaling but longrope.
+  bool own_magnitudes = false;  // Longrope's are `short_mscale` and `long_mscale`.
   // `original_max_position_embeddings` where config.json is silent; 0: the rope scaling says it.
   std::uint32_t original_context = 0;
 };
@@ -107,9 +108,8 @@ struct HfFamily {
   std::string metadata_key(std::string_view key) const;
 };
 
-// Rows whose architecture this build does not have are not usable.
-std::span<const HfFamily> hf_families();
-// By its class or bare class; nullptr when there is no usable row of that name.
+// By its class or bare class. nullptr when there is no row of that name, or one whose architecture
+// this build does not have.
 const HfFamily* find_hf_family(std::string_view class_name);
 // Names of the usable rows, comma-separated, for messages.
 std::string supported_hf_classes();

@@ -18,6 +18,8 @@ namespace {
 
 constexpr std::string_view kOutputName = "lm_head.weight";
 constexpr std::string_view kOutputRole = "output.weight";
+constexpr std::string_view kOutputBiasName = "lm_head.bias";
+constexpr std::string_view kOutputBiasRole = "output.bias";
 constexpr std::string_view kEmbeddingRole = "token_embd.weight";
 constexpr std::string_view kLayerRole = "blk.";
 
@@ -266,6 +268,7 @@ Status add_tensor(const SafetensorsTensor& source, const std::optional<HfRole>& 
 
 std::optional<HfRole> hf_role_of(const HfFamily& family, std::string_view name) {
   if (name == kOutputName) return HfRole{std::string(kOutputRole)};
+  if (name == kOutputBiasName) return HfRole{std::string(kOutputBiasRole)};
   const std::string_view inner = without_prefix(name, family.base_prefix);
   if (!inner.starts_with(family.layer_prefix)) return find_role(family.modules, inner, "");
   const auto layer = split_layer(inner.substr(family.layer_prefix.size()));
@@ -275,6 +278,7 @@ std::optional<HfRole> hf_role_of(const HfFamily& family, std::string_view name) 
 
 std::string hf_spelling(const HfFamily& family, std::string_view role) {
   if (role == kOutputRole) return std::string(kOutputName);
+  if (role == kOutputBiasRole) return std::string(kOutputBiasName);
   std::optional<std::string> name;
   if (!role.starts_with(kLayerRole)) {
     name = find_spelling(family.modules, role, family.base_prefix);

@@ -69,11 +69,10 @@ class NamedBinder {
   void norm(std::string_view name, Norm& target) {
     rms_norm(name, config_.hidden_size, target);
     if (config_.norm != NormKind::kLayer) return;
-    // Encoders may go without, and take the mean off all the same.
-    const bool optional = config_.bidirectional && !config_.required_biases;
     binder_.vector(bias(name), config_.hidden_size,
-                   optional ? Presence::kOptional : Presence::kRequired, target.bias);
-    if (optional && target.bias.empty()) target.bias.resize(config_.hidden_size);
+                   config_.norm_biases ? Presence::kRequired : Presence::kOptional, target.bias);
+    // Without one the mean is taken off all the same.
+    if (!config_.norm_biases && target.bias.empty()) target.bias.resize(config_.hidden_size);
   }
 
   void rms_norm(std::string_view name, std::size_t length, Norm& target) {

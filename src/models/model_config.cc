@@ -120,6 +120,17 @@ Status read_layers(const ConfigReader& reader, const Architecture& row, ModelCon
   return {};
 }
 
+Status read_sparse_mixer(const ConfigReader& reader, ExpertConfig& experts) {
+  constexpr double kUsualJitter = 0.01;
+  HEARTH_ASSIGN_OR_RETURN(const double jitter, reader.number("expert_jitter", kUsualJitter));
+  experts.jitter = static_cast<float>(jitter);
+  if (experts.num_used == 2 && jitter >= 0.0) return {};
+  return make_status(StatusCode::kUnimplemented,
+                     "{} is {}, and the router's jitter {}; SparseMixer chooses 2 experts, by a "
+                     "jitter that is not below 0",
+                     reader.full("expert_used_count"), experts.num_used, jitter);
+}
+
 Status read_experts(const ConfigReader& reader, const Architecture& row, ModelConfig& config) {
   ExpertConfig& experts = config.experts;
   HEARTH_ASSIGN_OR_RETURN(experts.num_experts, reader.size_or("expert_count", kMaxExperts, 0));
@@ -150,7 +161,7 @@ Status read_experts(const ConfigReader& reader, const Architecture& row, ModelCo
                           reader.flag("expert_weights_norm", experts.renormalize));
   HEARTH_ASSIGN_OR_RETURN(const double scale, reader.positive_number("expert_weights_scale", 1.0));
   experts.weights_scale = static_cast<float>(scale);
-  return {};
+  return experts.gate == ExpertGate::kSparseMixer ? read_sparse_mixer(reader, experts) : Status();
 }
 
 Status read_stated_scales(const ConfigReader& reader, ModelConfig& config) {
@@ -170,9 +181,11 @@ Status read_stated_scales(const ConfigReader& reader, ModelConfig& config) {
 }
 
 Status read_scales(const ConfigReader& reader, const Architecture& row, ModelConfig& config) {
-  const std::string_view epsilon_key = config.norm == NormKind::kRms
-                                           ? "attention.layer_norm_rms_epsilon"
-                                           : "attention.layer_norm_epsilon";
+  constexpr std::string_view kLayerKey = "attention.layer_norm_epsilon";
+  // Converters write it under this name for LayerNorms, too, where the class calls it so.
+  constexpr std::string_view kRmsKey = "attention.layer_norm_rms_epsilon";
+  const bool layer_key = config.norm == NormKind::kLayer && reader.find(kLayerKey) != nullptr;
+  const std::string_view epsilon_key = layer_key ? kLayerKey : kRmsKey;
   HEARTH_ASSIGN_OR_RETURN(const double epsilon, reader.positive_number(epsilon_key, 1e-5));
   config.norm_epsilon = static_cast<float>(epsilon);
   const double scaled_width =

@@ -31,6 +31,7 @@ struct RopeConfig {
   std::size_t original_context_len = 0;  // What the model was trained on before that.
   // On cos and sin: LongRoPE's factor, or a multiplier of YaRN's temperature.
   double attn_factor = 1.0;
+  double long_attn_factor = 1.0;  // LongRoPE's with long_freq_factors.
   // YaRN: weight of extrapolation, and the numbers of rotations within the original context between
   // which interpolation fades in.
   double yarn_ext_factor = 1.0;
@@ -44,14 +45,22 @@ struct RopeConfig {
 
 enum class NormKind : std::uint8_t {
   kRms,
-  kLayer,  // With the mean taken off and a bias.
+  kLayer,  // With the mean taken off.
 };
 
 // Where a layer's norms stand.
 enum class NormPlacement : std::uint8_t {
   kPre,      // Before attention and before the feed-forward.
   kPrePost,  // Also on what each of them adds to the residual stream.
+  kOutputs,  // Only on what each of them adds.
   kPost,     // On the residual stream, behind each of them: encoders.
+};
+
+// RMS norms of Q and K, before rotation.
+enum class QkNorm : std::uint8_t {
+  kNone,
+  kHead,   // Of each head by itself.
+  kWhole,  // Of all heads together.
 };
 
 enum class PositionEncoding : std::uint8_t {
@@ -77,10 +86,12 @@ struct ExpertConfig {
   std::size_t num_experts = 0;        // 0: none, the feed-forward is dense.
   std::size_t num_used = 0;           // Per token.
   std::size_t intermediate_size = 0;  // Of each expert.
-  std::size_t shared_intermediate_size =
-      0;                     // Of an expert that every token uses; 0: there is none.
+  // Of an expert that every token uses; 0: there is none.
+  std::size_t shared_intermediate_size = 0;
   bool renormalize = false;  // The weights of the used ones add up to 1.
   float weights_scale = 1.0f;
+  ExpertGate gate = ExpertGate::kSoftmax;
+  float jitter = 0.0f;  // Of the gate; see ExpertRouting.
 };
 
 struct ModelConfig {
@@ -95,13 +106,14 @@ struct ModelConfig {
   std::vector<LayerConfig> layers;    // [num_layers]
 
   NormKind norm = NormKind::kRms;
+  bool norm_biases = true;  // Of LayerNorms: each has one; else each may have one.
   float norm_epsilon = 1e-5f;
   NormPlacement norm_placement = NormPlacement::kPre;
   bool embedding_norm = false;     // A norm right behind the embedding.
   bool parallel_residual = false;  // Attention and feed-forward both read the layer's input.
 
   HeadShape heads;
-  bool qk_norm = false;  // RMS norm of each head of Q and K, before rotation.
+  QkNorm qk_norm = QkNorm::kNone;
   float attention_scale = 1.0f;
   float attention_softcap = 0.0f;  // Of attention scores; 0: none.
   PositionEncoding positions = PositionEncoding::kRope;

@@ -73,6 +73,9 @@ Status read_long_factors(const ConfigReader& reader, RopeConfig& rope) {
   rope.freq_factors = std::move(short_factors);
   HEARTH_ASSIGN_OR_RETURN(rope.attn_factor,
                           reader.positive_number("rope.scaling.attn_factor", 1.0));
+  HEARTH_ASSIGN_OR_RETURN(
+      rope.long_attn_factor,
+      reader.positive_number("rope.scaling.long_attn_factor", rope.attn_factor));
   return {};
 }
 

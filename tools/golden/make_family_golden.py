@@ -10,6 +10,7 @@ usage: make_family_golden.py [--hf FOLDER] [--only NAME] [OUTPUT_FOLDER]
 """
 
 import argparse
+import functools
 import json
 import math
 import pathlib
@@ -127,6 +128,21 @@ def phi3_keys(writer, config):
     writer.add_tensor("rope_factors_short.weight", np.array(rope["short_factor"], np.float32))
 
 
+def phimoe_keys(writer, config):
+    """As the converter does, but for the magnitude: it writes the one that phi3_keys computes."""
+    expert_keys(writer, config)
+    if config.router_jitter_noise != 0.01:
+        writer.add_float32("phimoe.expert_jitter", config.router_jitter_noise)
+    rope = config.rope_parameters
+    if rope["rope_type"] != "longrope":
+        return
+    writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+    long = rope["original_max_position_embeddings"] < 64
+    writer.add_rope_scaling_attn_factors(rope["long_mscale" if long else "short_mscale"])
+    writer.add_tensor("rope_factors_long.weight", np.array(rope["long_factor"], np.float32))
+    writer.add_tensor("rope_factors_short.weight", np.array(rope["short_factor"], np.float32))
+
+
 def expert_keys(writer, config):
     count = getattr(config, "num_local_experts", None) or config.num_experts
     writer.add_expert_count(count)
@@ -170,6 +186,14 @@ def longrope(original):
         long_factor=LONG, original_max_position_embeddings=original))
 
 
+def phimoe(original=None, jitter=0.01):
+    rope = ROPE if original is None else dict(rope_parameters=dict(
+        rope_type="longrope", rope_theta=10000.0, short_factor=SHORT + [1.3], long_factor=LONG + [4.5],
+        short_mscale=1.2, long_mscale=0.8, original_max_position_embeddings=original))
+    return Family("phimoe", "Phimoe", keys=phimoe_keys, **rope, num_local_experts=4, num_experts_per_tok=2,
+                  router_jitter_noise=jitter, attention_bias=True, lm_head_bias=True, tie_word_embeddings=False)
+
+
 FLAT = dict(n_layer=2, n_head=4, layer_norm_epsilon=1e-5)
 GEMMA2_OPTIONS = dict(ROPE, query_pre_attn_scalar=16, sliding_window=12, attn_logit_softcapping=4.0,
                       final_logit_softcapping=5.0)
@@ -200,6 +224,8 @@ CASES = {
     "phi3": Family("phi3", "Phi3", keys=phi3_keys, **ROPE, sliding_window=12, tie_word_embeddings=False),
     "phi3-short": Family("phi3", "Phi3", keys=phi3_keys, **longrope(64)),
     "phi3-long": Family("phi3", "Phi3", keys=phi3_keys, **longrope(16)),
+    "phimoe": phimoe(),
+    "phimoe-long": phimoe(16, jitter=0.1),
     "qwen2moe": Family("qwen2moe", "Qwen2Moe", keys=expert_keys, **ROPE, **QWEN_EXPERTS,
                        shared_expert_intermediate_size=24, tie_word_embeddings=False),
     "qwen3": Family("qwen3", "Qwen3", **ROPE, head_dim=16),
@@ -253,6 +279,11 @@ def make_model(family, seed):
             elif parameter.ndim > 1:
                 parameter.normal_(0.0, 0.35)
     round_cache(model)
+    if family.cls == "Phimoe":
+        # The class calls this without a length, so that the long divisors would never be used; the model's
+        # own code and earlier versions of the class use them for texts beyond the original context.
+        rotary = model.model.rotary_emb
+        rotary.rope_init_fn = functools.partial(rotary.rope_init_fn, seq_len=64)
     return model
 
 

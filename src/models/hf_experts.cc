@@ -1,0 +1,144 @@
+#include "models/hf_experts.h"
+
+#include <array>
+
+#include "models/hf_config.h"
+#include "models/hf_llama_rows.h"
+
+namespace hearth {
+namespace {
+
+using enum HfTransform;
+
+constexpr std::array kQwen2MoeBiases = {HfBias{"attn_output", ""},
+                                        HfBias{"attn_", "qkv_bias", true}};
+
+constexpr std::array kMixtralKeys =
+    joined(kLlamaKeys, std::array{
+                           required("num_local_experts", "expert_count"),
+                           required("num_experts_per_tok", "expert_used_count"),
+                       });
+
+constexpr std::array kMixtralLayer =
+    joined(kTwoNorms, kSplitAttention,
+           std::array{
+               module("block_sparse_moe.gate", "ffn_gate_inp"),
+               module("block_sparse_moe.experts.*.w1", "ffn_gate.*"),
+               module("block_sparse_moe.experts.*.w2", "ffn_down.*"),
+               module("block_sparse_moe.experts.*.w3", "ffn_up.*"),
+           });
+
+constexpr HfFamily mixtral() {
+  HfFamily family = llama_like("MixtralForCausalLM", "llama");
+  family.biases = {};
+  family.layer_modules = kMixtralLayer;
+  family.keys = kMixtralKeys;
+  family.rope.theta = 1e6;
+  family.windows = {.layers = HfWindowedLayers::kAll};
+  return family;
+}
+
+constexpr std::array kQwenMoeKeys =
+    joined(kLlamaKeys,
+           std::array{
+               required("num_experts", "expert_count"),
+               required("num_experts_per_tok", "expert_used_count"),
+               required("moe_intermediate_size", "expert_feed_forward_length"),
+               optional("shared_expert_intermediate_size", "expert_shared_feed_forward_length"),
+               HfKey{.name = "norm_topk_prob",
+                     .metadata_key = "expert_weights_norm",
+                     .kind = HfKeyKind::kFlag,
+                     .required = true},
+           });
+
+constexpr std::array kExperts = {
+    module("mlp.gate", "ffn_gate_inp"),
+    module("mlp.experts.*.gate_proj", "ffn_gate.*"),
+    module("mlp.experts.*.down_proj", "ffn_down.*"),
+    module("mlp.experts.*.up_proj", "ffn_up.*"),
+};
+
+constexpr std::array kSharedExpert = {
+    module("mlp.shared_expert_gate", "ffn_gate_inp_shexp", kRow),
+    module("mlp.shared_expert.gate_proj", "ffn_gate_shexp"),
+    module("mlp.shared_expert.down_proj", "ffn_down_shexp"),
+    module("mlp.shared_expert.up_proj", "ffn_up_shexp"),
+};
+
+constexpr std::array kQwen2MoeLayer = joined(kTwoNorms, kSplitAttention, kExperts, kSharedExpert);
+constexpr std::array kQwen3MoeLayer = joined(kTwoNorms, kSplitAttention, kHeadNorms, kExperts);
+
+Status check_all_layers_have_experts(const HfObject& config, const HfFamily& /*family*/,
+                                     MetadataWriter& /*out*/) {
+  HEARTH_ASSIGN_OR_RETURN(const auto step, config.size("decoder_sparse_step"));
+  const json::Value* dense = config.find("mlp_only_layers");
+  if (step.value_or(1) != 1 || (dense != nullptr && !(*dense == json::Value(json::Array())))) {
+    return make_status(StatusCode::kUnimplemented,
+                       "{}: layers without experts ('decoder_sparse_step', 'mlp_only_layers') are "
+                       "not supported",
+                       config.file());
+  }
+  return {};
+}
+
+// transformers writes the newer name since its version 5.
+constexpr std::array kQwenMoeAliases = {HfAlias{"num_local_experts", "num_experts"}};
+
+constexpr HfFamily qwen2_moe() {
+  HfFamily family = llama_like("Qwen2MoeForCausalLM", "qwen2moe");
+  family.biases = kQwen2MoeBiases;
+  family.layer_modules = kQwen2MoeLayer;
+  family.keys = kQwenMoeKeys;
+  family.aliases = kQwenMoeAliases;
+  family.windows = {.layers = HfWindowedLayers::kLowerEvenly,
+                    .listed = true,
+                    .must_be_used = true,
+                    .size = kWindow};
+  family.translate_more = check_all_layers_have_experts;
+  return family;
+}
+
+constexpr HfFamily qwen3_moe() {
+  HfFamily family = qwen2_moe();
+  family.biases = kAttentionBiases;
+  family.class_name = "Qwen3MoeForCausalLM";
+  family.architecture = "qwen3moe";
+  family.windows = {.layers = HfWindowedLayers::kAll, .must_be_used = true, .size = kWindow};
+  family.layer_modules = kQwen3MoeLayer;
+  return family;
+}
+
+constexpr std::array kPhimoeBiases = {
+    HfBias{"attn_norm", "", true},
+    HfBias{"ffn_norm", "", true},
+    HfBias{"attn_", "attention_bias"},
+    HfBias{"output", "lm_head_bias"},
+};
+
+constexpr std::array kPhimoeKeys =
+    joined(kMixtralKeys, std::array{HfKey{.name = "router_jitter_noise",
+                                          .metadata_key = "expert_jitter",
+                                          .kind = HfKeyKind::kNumber,
+                                          .required = false}});
+
+constexpr HfFamily phimoe(std::string_view class_name) {
+  HfFamily family = llama_like(class_name, "phimoe");
+  family.biases = kPhimoeBiases;
+  family.layer_modules = kMixtralLayer;
+  family.keys = kPhimoeKeys;
+  family.rope = {.theta = 1e6, .long_only = true, .own_magnitudes = true};
+  family.windows = {.layers = HfWindowedLayers::kAll};
+  return family;
+}
+
+// Phi-3.5 MoE was published with the second name.
+constexpr std::array kExpertFamilies = {mixtral(), phimoe("PhimoeForCausalLM"),
+                                        phimoe("PhiMoEForCausalLM"), qwen2_moe(), qwen3_moe()};
+
+}  // namespace
+
+std::span<const HfFamily> hf_expert_families() {
+  return kExpertFamilies;
+}
+
+}  // namespace hearth
