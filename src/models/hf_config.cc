@@ -12,7 +12,7 @@
 namespace hearth {
 namespace {
 
-constexpr std::string_view kShownTypes = "default, linear, yarn, llama3 and longrope";
+constexpr std::string_view kShownTypes = "default, linear, dynamic, yarn, llama3 and longrope";
 
 Status check_heads(const HfObject& config) {
   HEARTH_ASSIGN_OR_RETURN(const auto hidden, config.required_size("hidden_size"));
@@ -201,23 +201,35 @@ Result<std::uint32_t> rope_dim_of(const HfObject& config, const HfFamily& family
   return static_cast<std::uint32_t>(static_cast<double>(head_dim) * part.value_or(1.0));
 }
 
+// YaRN's attention temperature for a context so many times as long as before.
+double yarn_temperature(double factor, double scale = 1.0) {
+  return factor > 1.0 ? 1.0 + 0.1 * scale * std::log(factor) : 1.0;
+}
+
+// Stated, or the quotient of two scaled ones where both scales are stated and not 0.
+Result<std::optional<double>> yarn_attention(const HfObject& rope, double factor) {
+  if (rope.has("attention_factor")) return rope_number(rope, "attention_factor");
+  HEARTH_ASSIGN_OR_RETURN(const auto scale, rope.number("mscale"));
+  HEARTH_ASSIGN_OR_RETURN(const auto all_dim, rope.number("mscale_all_dim"));
+  if (scale.value_or(0.0) == 0.0 || all_dim.value_or(0.0) == 0.0) return std::nullopt;
+  return yarn_temperature(factor, *scale) / yarn_temperature(factor, *all_dim);
+}
+
 // The attention temperature is stated as a whole here, but in metadata as a multiplier of the one
 // that follows from the factor.
 Status translate_yarn(const HfObject& config, const HfObject& rope, const HfFamily& family,
                       MetadataWriter& out) {
-  HEARTH_ASSIGN_OR_RETURN(const double factor, rope_number(rope, "factor"));
   HEARTH_ASSIGN_OR_RETURN(const auto stated, original_context(config, rope, family));
   HEARTH_ASSIGN_OR_RETURN(const auto context, config.required_size("max_position_embeddings"));
-  HEARTH_ASSIGN_OR_RETURN(const auto truncate, rope.flag("truncate"));
-  if (rope.has("mscale") || rope.has("mscale_all_dim") || !truncate.value_or(true)) {
-    return make_status(StatusCode::kUnimplemented,
-                       "{}: yarn with 'mscale', 'mscale_all_dim' or 'truncate': false is not "
-                       "supported",
-                       config.file());
+  const std::uint32_t original = stated.value_or(context);
+  double factor = static_cast<double>(context) / original;
+  if (!rope.is_null("factor")) {
+    HEARTH_ASSIGN_OR_RETURN(factor, rope_number(rope, "factor"));
   }
+  HEARTH_ASSIGN_OR_RETURN(const auto truncate, rope.flag("truncate"));
+  out.add(family.metadata_key("rope.scaling.yarn_truncate"), truncate.value_or(true));
   out.add(family.metadata_key("rope.scaling.factor"), factor);
-  out.add_size(family.metadata_key("rope.scaling.original_context_length"),
-               stated.value_or(context));
+  out.add_size(family.metadata_key("rope.scaling.original_context_length"), original);
   constexpr std::array<std::pair<std::string_view, std::string_view>, 2> kBetas = {
       {{"beta_fast", "rope.scaling.yarn_beta_fast"}, {"beta_slow", "rope.scaling.yarn_beta_slow"}}};
   for (const auto& [name, key] : kBetas) {
@@ -225,10 +237,9 @@ Status translate_yarn(const HfObject& config, const HfObject& rope, const HfFami
     HEARTH_ASSIGN_OR_RETURN(const double beta, rope_number(rope, name));
     out.add(family.metadata_key(key), beta);
   }
-  if (!rope.has("attention_factor")) return {};
-  HEARTH_ASSIGN_OR_RETURN(const double attention, rope_number(rope, "attention_factor"));
-  const double usual = factor > 1.0 ? 1.0 + 0.1 * std::log(factor) : 1.0;
-  out.add(family.metadata_key("rope.scaling.attn_factor"), attention / usual);
+  HEARTH_ASSIGN_OR_RETURN(const auto attention, yarn_attention(rope, factor));
+  if (!attention) return {};
+  out.add(family.metadata_key("rope.scaling.attn_factor"), *attention / yarn_temperature(factor));
   return {};
 }
 
@@ -265,6 +276,12 @@ Status translate_magnitudes(const HfObject& rope, const HfFamily& family, Metada
   return {};
 }
 
+// Only changes rotations beyond `max_position_embeddings`, and no longer context is served.
+Status check_dynamic(const HfObject& rope) {
+  const auto factor = rope_number(rope, "factor");
+  return factor.has_value() ? Status() : factor.error();
+}
+
 // The attention's magnitude that follows from how far the context was extended, unless stated.
 Status translate_longrope(const HfObject& config, const HfObject& rope, const HfFamily& family,
                           MetadataWriter& out) {
@@ -293,7 +310,8 @@ Status translate_scaling(const HfObject& config, const HfObject& rope, const HfF
   HEARTH_ASSIGN_OR_RETURN(const std::string_view type, rope_type(rope));
   if (type == "default") return {};
   const bool is_long = type == "longrope" || type == "su";
-  const bool is_known = is_long || type == "linear" || type == "yarn" || type == "llama3";
+  const bool is_known =
+      is_long || type == "linear" || type == "dynamic" || type == "yarn" || type == "llama3";
   if (!is_known || (family.rope.long_only && !is_long)) {
     return make_status(StatusCode::kUnimplemented,
                        "{}: rope scaling of type '{}' is not supported; supported are {}",
@@ -301,6 +319,7 @@ Status translate_scaling(const HfObject& config, const HfObject& rope, const HfF
                        family.rope.long_only ? "default and longrope" : kShownTypes);
   }
   if (type == "llama3") return {};  // Its divisors are a tensor.
+  if (type == "dynamic") return check_dynamic(rope);
   out.add_text(family.metadata_key("rope.scaling.type"), is_long ? "longrope" : type);
   if (is_long) return translate_longrope(config, rope, family, out);
   if (type == "yarn") return translate_yarn(config, rope, family, out);

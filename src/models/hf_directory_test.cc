@@ -217,10 +217,10 @@ INSTANTIATE_TEST_SUITE_P(
                   "'hidden_act' is 'relu'; LlamaForCausalLM is supported with 'silu'"},
         BadConfig{"Quantized", "quantization_config", R"({"quant_method":"awq"})",
                   StatusCode::kUnimplemented, "quantized by 'awq'"},
-        BadConfig{"DynamicRope", "rope_parameters", R"({"rope_type":"dynamic","factor":2.0})",
+        BadConfig{"NovelRope", "rope_parameters", R"({"rope_type":"proportional","factor":2.0})",
                   StatusCode::kUnimplemented,
-                  "type 'dynamic' is not supported; supported are default, linear, yarn, llama3 "
-                  "and longrope"},
+                  "type 'proportional' is not supported; supported are default, linear, dynamic, "
+                  "yarn, llama3 and longrope"},
         BadConfig{"RopeFactorMissing", "rope_parameters", R"({"rope_type":"linear"})",
                   StatusCode::kDataLoss, "'factor' of the rope scaling is missing"},
         BadConfig{"RopeFactorZero", "rope_parameters", R"({"rope_type":"linear","factor":0})",

@@ -228,6 +228,7 @@ Status refuse_unsupported(const ConfigReader& reader, const Architecture& row) {
                                         "logit_scale",
                                         "residual_scale",
                                         "rope.dimension_sections",
+                                        "rope.scaling.yarn_log_multiplier",
                                         "attention.temperature_scale",
                                         "swin_norm",
                                         "interleave_moe_layer_step"};

@@ -37,6 +37,7 @@ struct RopeConfig {
   double yarn_ext_factor = 1.0;
   double yarn_beta_fast = 32.0;
   double yarn_beta_slow = 1.0;
+  bool yarn_truncate = true;        // The fading begins and ends at whole frequency indices.
   std::vector<float> freq_factors;  // [rope_dim / 2] divisors of the frequencies; empty: none.
   // LongRoPE: the divisors when the served context is longer than the original one. Which set is
   // used is settled when memory is reserved, so that no answer depends on how long it has become.

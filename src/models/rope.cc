@@ -22,8 +22,14 @@ double correction_index(const RopeConfig& config, double num_rotations) {
 // slow ones, linear between.
 std::vector<double> yarn_extrapolation(const RopeConfig& config) {
   const double last = static_cast<double>(config.rope_dim) - 1.0;
-  const double low = std::max(0.0, std::floor(correction_index(config, config.yarn_beta_fast)));
-  const double high = std::min(last, std::ceil(correction_index(config, config.yarn_beta_slow)));
+  double first = correction_index(config, config.yarn_beta_fast);
+  double end = correction_index(config, config.yarn_beta_slow);
+  if (config.yarn_truncate) {
+    first = std::floor(first);
+    end = std::ceil(end);
+  }
+  const double low = std::max(0.0, first);
+  const double high = std::min(last, end);
   std::vector<double> share(config.rope_dim / 2);
   for (std::size_t i = 0; i < share.size(); ++i) {
     const double ramp = (static_cast<double>(i) - low) / std::max(0.001, high - low);

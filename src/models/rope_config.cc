@@ -17,6 +17,7 @@ Status read_yarn(const ConfigReader& reader, RopeConfig& rope) {
                           reader.positive_number("rope.scaling.yarn_beta_fast", 32.0));
   HEARTH_ASSIGN_OR_RETURN(rope.yarn_beta_slow,
                           reader.positive_number("rope.scaling.yarn_beta_slow", 1.0));
+  HEARTH_ASSIGN_OR_RETURN(rope.yarn_truncate, reader.flag("rope.scaling.yarn_truncate", true));
   return {};
 }
 
