@@ -95,6 +95,8 @@ Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
   MappedFile file;
   file.identity_ = opened.identity;
   if (opened.size_bytes == 0) return file;
+  HEARTH_ASSIGN_OR_RETURN(file.sums_,
+                          ContentSums::read(ContentSums::path_of(path), opened.size_bytes));
   if (opened.size_bytes > std::numeric_limits<std::size_t>::max()) {
     return error(StatusCode::kOutOfRange, "'{}' has {} bytes, more than this machine can map",
                  path.string(), opened.size_bytes);
@@ -129,6 +131,16 @@ Status MappedFile::intact() const {
                      name_);
 }
 
+Status MappedFile::check(std::span<const std::byte> part, ThreadPool* threads) const {
+  if (sums_ == nullptr || part.empty()) return {};
+  HEARTH_CHECK(part.data() >= data_ && part.data() + part.size() <= data_ + size_);
+  const auto begin = static_cast<std::size_t>(part.data() - data_);
+  const Status right = sums_->check(bytes(), begin, begin + part.size(), threads);
+  if (right.ok()) return {};
+  HEARTH_RETURN_IF_ERROR(intact());  // Says better what happened.
+  return right.with_context(fmt::format("the file '{}' is damaged", name_));
+}
+
 void MappedFile::release(std::span<const std::byte> part) const {
   HEARTH_CHECK(part.data() >= data_ && part.data() + part.size() <= data_ + size_);
   const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
@@ -146,7 +158,8 @@ MappedFile::MappedFile(MappedFile&& other) noexcept
       name_(std::move(other.name_)),
       descriptor_(std::move(other.descriptor_)),
       written_(other.written_),
-      guard_(std::move(other.guard_)) {}
+      guard_(std::move(other.guard_)),
+      sums_(std::move(other.sums_)) {}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   MappedFile taken(std::move(other));
@@ -157,6 +170,7 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   std::swap(descriptor_, taken.descriptor_);
   std::swap(written_, taken.written_);
   std::swap(guard_, taken.guard_);
+  std::swap(sums_, taken.sums_);
   return *this;
 }
 

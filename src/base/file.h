@@ -7,10 +7,12 @@
 #include <cstring>
 #include <ctime>
 #include <filesystem>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 
+#include "base/content_sums.h"
 #include "base/descriptor.h"
 #include "base/mapping_guard.h"
 #include "base/status.h"
@@ -25,7 +27,7 @@ namespace hearth {
 class MappedFile {
  public:
   // Fails with kNotFound (no such file), kInvalidArgument (a directory, device, ...) or kDataLoss
-  // (could not be read).
+  // (it, or what should be its checksums, could not be read).
   static Result<MappedFile> open(const std::filesystem::path& path);
 
   MappedFile() = default;
@@ -41,6 +43,11 @@ class MappedFile {
   // since open(): anything computed from its bytes may be wrong. Costs one system call.
   Status intact() const;
 
+  // kDataLoss, with the file's name, when `part`, which must lie within bytes(), is not what the
+  // file's checksums say (base/content_sums.h); ok for a file without. `threads` may be nullptr.
+  Status check(std::span<const std::byte> part, ThreadPool* threads) const;
+  bool has_checksums() const { return sums_ != nullptr; }
+
   // Says that `part`, which must lie within bytes(), will hardly be read again: its whole pages
   // stop counting as this process's memory. Reading them still works.
   void release(std::span<const std::byte> part) const;
@@ -53,6 +60,7 @@ class MappedFile {
   Descriptor descriptor_;
   struct timespec written_ = {};  // When somebody last wrote to it.
   MappingGuard guard_;
+  std::unique_ptr<ContentSums> sums_;
 };
 
 // A cursor over untrusted little-endian bytes. Every read proves that the bytes are there before it

@@ -260,6 +260,9 @@ class VerifyCommand final : public RegistryCommand {
 
   Status run(const ModelStore& registry) override {
     HEARTH_ASSIGN_OR_RETURN(const auto models, chosen(registry));
+    if (models.empty()) return json_ ? print(dump_text(json::Array())) : Status();
+    hub::Failpoints failpoints;
+    auto writer = hub::StoreWriter::open(registry, failpoints);
     std::size_t num_bad = 0;
     std::string first_bad;
     json::Array report;
@@ -271,7 +274,12 @@ class VerifyCommand final : public RegistryCommand {
       }
       for (const hub::CheckedFile& file : files) {
         if (!file.status.ok() && num_bad++ == 0) first_bad = file.path;
-        HEARTH_RETURN_IF_ERROR(tell(registry, model, file, report));
+        bool renewed = false;
+        // A registry that cannot be written stays as it is.
+        if (file.status.ok() && writer.has_value()) {
+          HEARTH_ASSIGN_OR_RETURN(renewed, writer->renew_sums(file.sha256));
+        }
+        HEARTH_RETURN_IF_ERROR(tell(registry, {model, file, renewed}, report));
       }
     }
     if (json_) HEARTH_RETURN_IF_ERROR(print(dump_text(std::move(report))));
@@ -297,8 +305,14 @@ class VerifyCommand final : public RegistryCommand {
     return models;
   }
 
-  Status tell(const ModelStore& registry, const StoredModel& model, const hub::CheckedFile& file,
-              json::Array& report) const {
+  struct Finding {
+    const StoredModel& model;
+    const hub::CheckedFile& file;
+    bool renewed;  // Its checksums for loading were missing or damaged, and were written.
+  };
+
+  Status tell(const ModelStore& registry, const Finding& finding, json::Array& report) const {
+    const auto& [model, file, renewed] = finding;
     const bool ok = file.status.ok();
     if (!ok && repair_) HEARTH_RETURN_IF_ERROR(registry.remove_blob(file.sha256));
     if (json_) {
@@ -306,11 +320,14 @@ class VerifyCommand final : public RegistryCommand {
                                        {"path", file.path},
                                        {"sha256", file.sha256},
                                        {"ok", ok},
+                                       {"checksums_written", renewed},
                                        {"error", ok ? json::Value() : file.status.message()}});
       return {};
     }
+    std::string note = ok ? "" : ": " + single_line(file.status.message());
+    if (renewed) note = " (wrote the checksums that loading compares it with)";
     return print(fmt::format("{:<7}  {}  {}{}\n", ok ? "ok" : "DAMAGED", model.name.text(),
-                             file.path, ok ? "" : ": " + single_line(file.status.message())));
+                             file.path, note));
   }
 
   std::vector<std::string> names_;

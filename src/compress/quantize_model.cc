@@ -118,6 +118,11 @@ Status write_tensor(const PlannedTensor& planned, const Conversion& conversion, 
   return {};
 }
 
+// Before a tensor is read: whether it is still what was stored.
+Status check_source(const ModelFile& source, const TensorView& tensor, ThreadPool& threads) {
+  return source.check(tensor.data, threads).with_context(fmt::format("tensor '{}'", tensor.name));
+}
+
 // Hands out the pieces of one mapping.
 class Arena {
  public:
@@ -165,6 +170,7 @@ Result<QuantizeReport> quantize_to_file(const ModelFile& source, const std::file
   for (std::size_t i = 0; i < work.plan().size(); ++i) {
     const PlannedTensor& planned = work.plan()[i];
     HEARTH_ASSIGN_OR_RETURN(const Conversion conversion, work.conversion(planned));
+    HEARTH_RETURN_IF_ERROR(check_source(source, *planned.source, threads));
     HEARTH_RETURN_IF_ERROR(write_tensor(planned, conversion, threads, writer));
     source.release(*planned.source);
     HEARTH_RETURN_IF_ERROR(work.done(i));
@@ -184,6 +190,7 @@ Result<ModelFile> quantize_in_memory(ModelFile source, const QuantizeOptions& op
     TensorView tensor = *planned.source;
     if (Arena::is_made(planned)) {
       HEARTH_ASSIGN_OR_RETURN(const Conversion conversion, work.conversion(planned));
+      HEARTH_RETURN_IF_ERROR(check_source(source, tensor, threads));
       const auto target = arena.take(Work::target_bytes(planned));
       HEARTH_RETURN_IF_ERROR(convert_rows(tensor,
                                           {0, static_cast<std::size_t>(tensor.shape.num_rows())},

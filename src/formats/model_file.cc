@@ -48,6 +48,15 @@ std::unexpected<Status> wrong_type(std::string_view key, std::string_view wanted
                std::visit(TypeName{}, value));
 }
 
+// Metadata and directory: all up to the first tensor's data.
+std::span<const std::byte> before_tensors(std::span<const std::byte> file,
+                                          std::span<const TensorView> tensors) {
+  std::size_t end = file.size();
+  for (const TensorView& tensor : tensors)
+    end = std::min(end, static_cast<std::size_t>(tensor.data.data() - file.data()));
+  return file.first(end);
+}
+
 // The parts of a GGUF model, collected into one content.
 class GgufParts {
  public:
@@ -74,6 +83,7 @@ class GgufParts {
     return check_tensor_count(first, content_.tensors.size());
   }
 
+  std::span<const TensorView> tensors() const { return content_.tensors; }
   void keep(MappedFile mapping) { content_.mappings.push_back(std::move(mapping)); }
   ModelFileContent take() { return std::move(content_); }
 
@@ -81,6 +91,7 @@ class GgufParts {
   Status read_part(const std::filesystem::path& path, const SplitPart& expected) {
     HEARTH_ASSIGN_OR_RETURN(MappedFile mapping, MappedFile::open(path));
     HEARTH_ASSIGN_OR_RETURN(GgufDirectory part, read_gguf_directory(mapping.bytes(), budget_));
+    HEARTH_RETURN_IF_ERROR(mapping.check(before_tensors(mapping.bytes(), part.tensors), nullptr));
     HEARTH_ASSIGN_OR_RETURN(const SplitPart found, split_part_of(part));
     HEARTH_RETURN_IF_ERROR(check_part(found, expected));
     content_.file_bytes += mapping.bytes().size();
@@ -97,6 +108,7 @@ class GgufParts {
 Result<ModelFile> read_gguf(MappedFile mapping, const std::filesystem::path& path) {
   GgufParts parts;
   HEARTH_ASSIGN_OR_RETURN(const SplitPart part, parts.read_first(mapping.bytes()));
+  HEARTH_RETURN_IF_ERROR(mapping.check(before_tensors(mapping.bytes(), parts.tensors()), nullptr));
   parts.keep(std::move(mapping));
   if (part.idx != 0) {
     return error(StatusCode::kInvalidArgument,
@@ -108,6 +120,13 @@ Result<ModelFile> read_gguf(MappedFile mapping, const std::filesystem::path& pat
 }
 
 }  // namespace
+
+Status check_mapped(std::span<const MappedFile> mappings, std::span<const std::byte> data,
+                    ThreadPool* threads) {
+  for (const MappedFile& mapping : mappings)
+    if (contains(mapping.bytes(), data)) return mapping.check(data, threads);
+  return {};
+}
 
 struct ModelFile::Impl {
   ModelFileContent content;
@@ -273,6 +292,10 @@ Status ModelFile::intact() const {
   for (const auto& [name, mapping] : impl_->content.side_files)
     HEARTH_RETURN_IF_ERROR(mapping.intact());
   return {};
+}
+
+Status ModelFile::check(std::span<const std::byte> data, ThreadPool& threads) const {
+  return check_mapped(impl_->content.mappings, data, &threads);
 }
 
 void ModelFile::release(const TensorView& tensor) const {

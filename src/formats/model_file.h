@@ -22,6 +22,7 @@
 #include "base/anonymous_mapping.h"
 #include "base/file.h"
 #include "base/status.h"
+#include "base/thread_pool.h"
 #include "tensor/tensor.h"
 
 namespace hearth {
@@ -57,6 +58,10 @@ struct ModelFileContent {
   // Further files of the model by name, mapped: "tokenizer.json".
   std::map<std::string, MappedFile, std::less<>> side_files;
 };
+
+// MappedFile::check() of the one of the files that `data` lies in; ok when it lies in none.
+Status check_mapped(std::span<const MappedFile> mappings, std::span<const std::byte> data,
+                    ThreadPool* threads);
 
 class ModelFile {
  public:
@@ -120,6 +125,11 @@ class ModelFile {
 
   // MappedFile::intact() of all files of the model.
   Status intact() const;
+
+  // MappedFile::check() of the file that `data`, a tensor's or a part of it, lies in. What lies in
+  // none was checked when it was made of one. To be called by whoever reads weights for the first
+  // time. From one thread at a time.
+  Status check(std::span<const std::byte> data, ThreadPool& threads) const;
 
   // Gives back the memory of a tensor of this file that will hardly be read again (see
   // MappedFile::release). Nothing happens when the bytes belong to the caller of parse().

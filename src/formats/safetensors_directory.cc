@@ -6,6 +6,7 @@
 #include <array>
 #include <iterator>
 #include <map>
+#include <numeric>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -66,6 +67,7 @@ Status check_shard_name(std::string_view name) {
 
 Result<WeightMap> read_index(const std::filesystem::path& path) {
   HEARTH_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::open(path));
+  HEARTH_RETURN_IF_ERROR(file.check(file.bytes(), nullptr));
   const std::string_view text(reinterpret_cast<const char*>(file.bytes().data()),
                               file.bytes().size());
   HEARTH_ASSIGN_OR_RETURN(const json::Value root,
@@ -109,6 +111,11 @@ Status add_shard(const std::filesystem::path& path, const NameSet* expected,
                  SafetensorsDirectory& directory) {
   HEARTH_ASSIGN_OR_RETURN(MappedFile mapping, MappedFile::open(path));
   HEARTH_ASSIGN_OR_RETURN(auto tensors, read_safetensors(mapping.bytes()));
+  const std::size_t data_bytes = std::accumulate(
+      tensors.begin(), tensors.end(), std::size_t{0},
+      [](std::size_t sum, const SafetensorsTensor& tensor) { return sum + tensor.data.size(); });
+  const auto header = mapping.bytes().first(mapping.bytes().size() - data_bytes);
+  HEARTH_RETURN_IF_ERROR(mapping.check(header, nullptr));
   if (expected != nullptr) HEARTH_RETURN_IF_ERROR(check_shard(tensors, *expected));
   directory.file_bytes += mapping.bytes().size();
   directory.mappings.push_back(std::move(mapping));

@@ -68,6 +68,7 @@ Result<std::vector<Garbage>> ModelStore::find_garbage(const CollectOptions& opti
   // Links go before what they lead to.
   HEARTH_RETURN_IF_ERROR(add_unneeded(root_, "snapshots", snapshots, garbage));
   HEARTH_RETURN_IF_ERROR(add_unneeded(root_, "blobs", blobs, garbage));
+  HEARTH_RETURN_IF_ERROR(add_unneeded(root_, kSumsDirectory, blobs, garbage));
   HEARTH_RETURN_IF_ERROR(add_unneeded(root_, kPackedDirectory, {}, garbage));
   if (options.unfinished_too) HEARTH_RETURN_IF_ERROR(add_unneeded(root_, "partial", {}, garbage));
   add_unfinished_manifests(root_, garbage);

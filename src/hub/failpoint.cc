@@ -12,13 +12,14 @@ namespace hearth::hub {
 namespace {
 
 // In the order in which a download passes them.
-constexpr std::array<std::string_view, 12> kNames = {
+constexpr std::array<std::string_view, 13> kNames = {
     "partial-create",   // A file for a download begins.
     "partial-write",    // Bytes that arrived are written.
     "part-sync",        // A part is complete and about to be made durable.
     "part-journal",     // A durable part is about to be noted as done.
     "blob-verify",      // All parts are there; the checksum comes next.
     "blob-sync",        // A verified file is about to be made durable under its temporary name.
+    "blob-sums",        // It is durable; the checksums of its parts come next.
     "blob-rename",      // It is about to get its final name.
     "blob-directory",   // That name is about to be made durable.
     "snapshot-links",   // The directory view is about to be made.

@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::uint64_t kMaxManifestBytes = std::uint64_t{16} << 20;
 constexpr std::string_view kNoOrganization = "-";  // No organization's name begins like this.
+constexpr const char* kDirectories[] = {"blobs", kSumsDirectory, "snapshots", "models", "partial"};
 constexpr std::string_view kDefaultTag = "latest";
 constexpr std::string_view kSuffix = ".json";
 
@@ -89,6 +90,15 @@ Status check_snapshot_link(const StoreDirectory& snapshot, const ManifestFile& f
   HEARTH_ASSIGN_OR_RETURN(const std::string target, directory.read_link(path.filename().string()));
   if (target == link_target(file)) return {};
   return Status(StatusCode::kDataLoss, "its link leads elsewhere");
+}
+
+// Writes the checksums of `file` where those of the blob `sha256` are kept.
+Status write_sums(const std::filesystem::path& root, const std::filesystem::path& file,
+                  const std::string& sha256) {
+  HEARTH_ASSIGN_OR_RETURN(const MappedFile content, MappedFile::open(file));
+  const std::string sums = ContentSums::describe(content.bytes());
+  HEARTH_RETURN_IF_ERROR(content.intact());
+  return write_file_atomically(root / kSumsDirectory / sha256, sums);
 }
 
 Status check_directory(const std::filesystem::path& root,
@@ -229,6 +239,7 @@ Status ModelStore::remove_blob(const std::string& sha256) const {
   if (::unlink((root_ / "blobs" / sha256).c_str()) != 0 && errno != ENOENT) {
     return write_error(errno).with_context(fmt::format("cannot remove blob {}", sha256));
   }
+  ::unlink((root_ / kSumsDirectory / sha256).c_str());  // Else the next gc does.
   return {};
 }
 
@@ -239,11 +250,11 @@ Result<StoreWriter> StoreWriter::open(const ModelStore& store, Failpoints& failp
                  why);
   };
   std::error_code failure;
-  for (const char* name : {"blobs", "snapshots", "models", "partial"}) {
+  for (const char* name : kDirectories) {
     std::filesystem::create_directories(root / name, failure);
     if (failure) return refused(failure.message());
   }
-  for (const char* name : {"blobs", "snapshots", "models", "partial"})
+  for (const char* name : kDirectories)
     HEARTH_RETURN_IF_ERROR(check_directory(root, {name}));  // None is a link.
   Descriptor lock(::open((root / "lock").c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666));
   if (!lock.valid()) return refused(system_error_text(errno));
@@ -259,6 +270,17 @@ std::filesystem::path StoreWriter::partial_path(std::string_view key) const {
   return store_.root() / "partial" / key;
 }
 
+Result<bool> StoreWriter::renew_sums(const std::string& sha256) {
+  HEARTH_CHECK(is_sha256(sha256));
+  const std::filesystem::path blob = store_.root() / "blobs" / sha256;
+  if (const auto file = MappedFile::open(blob); file.has_value()) {
+    if (file->has_checksums() && file->check(file->bytes(), nullptr).ok()) return false;
+  }
+  ::unlink((store_.root() / kSumsDirectory / sha256).c_str());  // Damaged ones keep all out.
+  HEARTH_RETURN_IF_ERROR(write_sums(store_.root(), blob, sha256));
+  return true;
+}
+
 Status StoreWriter::add_blob(const std::filesystem::path& file, const std::string& sha256) {
   HEARTH_CHECK(is_sha256(sha256));
   const auto failed = [&](const Status& status) {
@@ -270,6 +292,8 @@ Status StoreWriter::add_blob(const std::filesystem::path& file, const std::strin
   if (::fchmod(descriptor.get(), 0444) != 0 || ::fsync(descriptor.get()) != 0) {
     return failed(write_error(errno));
   }
+  HEARTH_RETURN_IF_ERROR(failed(failpoints_->hit("blob-sums")));
+  HEARTH_RETURN_IF_ERROR(failed(write_sums(store_.root(), file, sha256)));
   HEARTH_RETURN_IF_ERROR(failed(failpoints_->hit("blob-rename")));
   const std::filesystem::path blobs = store_.root() / "blobs";
   if (::rename(file.c_str(), (blobs / sha256).c_str()) != 0) return failed(write_error(errno));

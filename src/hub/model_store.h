@@ -1,6 +1,7 @@
 // The registry of models on this machine. Below its directory lie
 //
 //   blobs/SHA256                      one file of a model, read-only, named by its content
+//   sums/SHA256                       checksums of its parts, compared at loading (ContentSums)
 //   snapshots/ID/PATH                 a model as a directory: relative links to blobs
 //   models/ORG/MODEL/TAG[@REV].json   one listed model; ORG is "-" for names without one
 //   partial/KEY, KEY.parts            unfinished downloads
@@ -29,6 +30,7 @@
 namespace hearth::hub {
 
 inline constexpr const char* kPackedDirectory = "packed";
+inline constexpr const char* kSumsDirectory = "sums";
 
 struct StoredModel {
   ModelName name;  // With a tag.
@@ -106,8 +108,12 @@ class StoreWriter {
   // Where a file with this key grows until it is a blob; the key holds letters, digits and '-'.
   std::filesystem::path partial_path(std::string_view key) const;
 
-  // Makes a complete, verified file below partial/ a blob: durable, then renamed.
+  // Makes a complete, verified file below partial/ a blob: durable, with checksums of its parts,
+  // then renamed.
   Status add_blob(const std::filesystem::path& file, const std::string& sha256);
+  // Gives a blob that verify() found right its checksums, when they are missing or damaged. True
+  // when they were written.
+  Result<bool> renew_sums(const std::string& sha256);
   // Copies `size_bytes` from where `read` takes them into the registry and returns their checksum.
   // `read` fills a part of the span from its beginning and says how much; 0 at a premature end.
   // With `expected`, other bytes are kDataLoss.

@@ -94,8 +94,8 @@ TEST_F(Store, ANewContentReplacesTheOldAndGarbageGoes) {
   add("m", "m.gguf", "new");
   EXPECT_EQ(resolved("m"), "new");
   const auto would = store_.collect({.dry_run = true}).value();
-  EXPECT_EQ(would.size(), 2u);  // A snapshot and a blob.
-  EXPECT_EQ(store_.collect({.dry_run = false}).value().size(), 2u);
+  EXPECT_EQ(would.size(), 3u);  // A snapshot, a blob and its checksums.
+  EXPECT_EQ(store_.collect({.dry_run = false}).value().size(), 3u);
   EXPECT_TRUE(store_.collect({.dry_run = true}).value().empty());
   EXPECT_EQ(resolved("m"), "new");
 }

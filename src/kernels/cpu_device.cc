@@ -76,6 +76,7 @@ Status CpuWeight::pack(std::string_view name, ThreadPool& pool, WeightMemory& me
   if (cache != nullptr) {
     if (auto kept = cache->find(key, size, pool)) {
       panels_ = *std::move(kept);
+      reads_source_ = false;
       return {};
     }
   }

@@ -22,6 +22,7 @@ class CpuWeight final : public WeightMatrix {
   CpuWeight(const TensorView& tensor, std::size_t out_features, std::size_t in_features);
 
   std::size_t extra_bytes() const override { return panels_.size; }
+  bool reads_source() const override { return reads_source_; }
   std::size_t num_panels() const { return (out_features() + kPanelColumns - 1) / kPanelColumns; }
   const std::byte* row(std::size_t idx) const { return data_.data() + idx * row_bytes_; }
   std::size_t row_bytes() const { return row_bytes_; }
@@ -42,6 +43,7 @@ class CpuWeight final : public WeightMatrix {
   std::optional<PackedFormat> format_;
   std::size_t panel_bytes_ = 0;
   PackedPiece panels_;
+  bool reads_source_ = true;
 };
 
 class CpuDevice final : public Device {

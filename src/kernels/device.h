@@ -59,6 +59,9 @@ class WeightMatrix {
   std::size_t in_features() const { return in_features_; }
   // Memory beyond the mapped file.
   virtual std::size_t extra_bytes() const { return 0; }
+  // Whether its values are those of the tensor's own data, now or when they were repacked; false
+  // when a kept copy was used instead.
+  virtual bool reads_source() const { return true; }
 
  protected:
   WeightMatrix(DType dtype, std::size_t out_features, std::size_t in_features)

@@ -16,6 +16,7 @@
 #include <system_error>
 #include <utility>
 
+#include "base/checksum.h"
 #include "base/log.h"
 #include "kernels/kernel_table.h"
 #include "kernels/pack_weights.h"
@@ -34,25 +35,11 @@ namespace {
 
 constexpr std::string_view kMagic = "hearthpk";
 constexpr std::size_t kPrefixBytes = 24;
-constexpr std::size_t kChecksumBytes = std::size_t{1} << 20;
 // Written in such parts at such offsets, the page cache holds it in huge pages.
 constexpr std::size_t kWriteBytes = std::size_t{2} << 20;
 
-std::uint64_t checksum_of(std::span<const std::byte> bytes) {
-  return XXH3_64bits(bytes.data(), bytes.size());
-}
-
 std::span<const std::byte> bytes_of(const PackedPiece& piece) {
   return std::as_bytes(std::span(piece.data, piece.size));
-}
-
-std::size_t num_checksums(std::size_t size) {
-  return (size + kChecksumBytes - 1) / kChecksumBytes;
-}
-
-std::span<const std::byte> checked_part(std::span<const std::byte> bytes, std::size_t idx) {
-  const auto rest = bytes.subspan(idx * kChecksumBytes);
-  return rest.first(std::min(rest.size(), kChecksumBytes));
 }
 
 template <typename T>

@@ -150,6 +150,7 @@ Status add_side_files(const std::filesystem::path& directory, ModelFileContent& 
     HEARTH_ASSIGN_OR_RETURN(const bool exists, file_exists(directory / name));
     if (!exists) continue;
     HEARTH_ASSIGN_OR_RETURN(MappedFile file, MappedFile::open(directory / name));
+    HEARTH_RETURN_IF_ERROR(file.check(file.bytes(), nullptr));
     content.side_files.emplace(name, std::move(file));
   }
   return {};

@@ -260,6 +260,9 @@ Status add_tensor(const SafetensorsTensor& source, const std::optional<HfRole>& 
     tensor.name = role->name;
     HEARTH_RETURN_IF_ERROR(apply(role->transform, source.name, facts, tensor, content));
   }
+  // What was copied is not read from the file again.
+  const bool copied = tensor.data.data() != source.data.data();
+  if (copied) HEARTH_RETURN_IF_ERROR(check_mapped(content.mappings, source.data, nullptr));
   content.tensors.push_back(std::move(tensor));
   return {};
 }

@@ -84,12 +84,19 @@ void WeightBinder::bind(const TensorView& tensor, Rows rows, MatrixUse use,
     return;
   }
   target = *std::move(weight);
+  if (use != MatrixUse::kLinear || target->reads_source()) check(tensor, part.data);
   if (target->extra_bytes() == 0) return;
   weight_bytes_ += target->extra_bytes() - part.data.size();
   if (use == MatrixUse::kLinear) return file_.discard(part);
   // Its rows are read now and then: in a mapped file that costs no memory of ours.
   if (file_.is_made(part)) weight_bytes_ += part.data.size();
   file_.release(part);
+}
+
+void WeightBinder::check(const TensorView& tensor, std::span<const std::byte> data) {
+  if (!damage_.ok()) return;
+  damage_ = file_.check(data, device_.host_threads())
+                .with_context(fmt::format("tensor '{}'", file_.spelling(tensor.name)));
 }
 
 void WeightBinder::matrix(std::string_view name, const MatrixSpec& spec,
@@ -133,6 +140,7 @@ void WeightBinder::vector(std::string_view name, std::size_t length, Presence pr
                           std::vector<float>& target) {
   const TensorView* tensor = find(name, make_shape({length}), presence);
   if (tensor == nullptr) return;
+  check(*tensor, tensor->data);
   target.resize(length);
   dequantize_row(tensor->dtype, tensor->data, target);
 }
@@ -154,6 +162,7 @@ void WeightBinder::fused_vectors(std::string_view name, Presence presence,
 }
 
 Status WeightBinder::finish() const {
+  HEARTH_RETURN_IF_ERROR(damage_);
   std::vector<std::string> problems = problems_;
   bool undeclared = false;
   for (const TensorView& tensor : file_.tensors()) {

@@ -69,8 +69,8 @@ class WeightBinder {
   void ignore(std::string_view name) { known_.emplace(name); }
 
   // Every problem in one message: missing tensors, wrong shapes, unsupported types, float tensors
-  // with a NaN or an infinity, and tensors nobody declared (a file that holds them describes
-  // another model than the one we would compute).
+  // with a NaN or an infinity, damaged parts of stored files, and tensors nobody declared (a file
+  // that holds them describes another model than the one we would compute).
   Status finish() const;
 
   // Bytes of all bound tensors: repacked copies, and the mapped data of those that are read in
@@ -88,6 +88,8 @@ class WeightBinder {
   const TensorView* find(std::string_view name, const Shape& expected, Presence presence);
   // Float tensors are read once, by all threads, which also brings their pages in.
   bool is_finite(const TensorView& tensor) const;
+  // Whether what was read of a tensor is what was stored (see ModelFile::check).
+  void check(const TensorView& tensor, std::span<const std::byte> data);
   void bind(const TensorView& tensor, Rows rows, MatrixUse use,
             std::unique_ptr<WeightMatrix>& target);
 
@@ -95,6 +97,7 @@ class WeightBinder {
   Device& device_;
   std::unordered_set<std::string> known_;
   std::vector<std::string> problems_;
+  Status damage_;  // The first that check() found.
   bool unimplemented_ = false;
   std::size_t weight_bytes_ = 0;
   std::size_t num_parameters_ = 0;

@@ -14,6 +14,7 @@ from hearth_e2e import (BINARY, DEADLINE_SECONDS, EXIT_FAILURE, EXIT_OK, EXIT_US
 
 VOCABULARY = ROOT / "tests" / "golden" / "tokenizer" / "small_bpe.gguf"
 SMALL_MODEL = ROOT / "tests" / "golden" / "models" / "qwen2.gguf"
+HF_MODEL = ROOT / "tests" / "golden" / "hf" / "qwen2-sharded"
 NAME = "org/small:F32"
 
 
@@ -148,6 +149,53 @@ class Registry(RegistryTest):
         self.add()
         self.do("verify")
         self.do("inspect", NAME)
+
+    def test_a_flipped_bit_keeps_a_model_from_being_loaded(self):
+        self.add("tiny", MODEL)
+        blob = self.blob()
+        good = blob.read_bytes()
+        blob.chmod(0o644)
+        for place in [2_000_000, 50_000_000, len(good) - 1]:  # Vocabulary, weights, the last byte.
+            with blob.open("r+b") as file:
+                file.seek(place)
+                file.write(bytes([good[place] ^ 8]))
+            self.assertIn("is damaged: bytes", self.refuse("run", "tiny", "hi"))
+            quantize = ["quantize", "tiny", "--to=q8_0", "--requantize"]
+            done = hearth(*quantize, environment=self.environment)
+            self.assertEqual(done.returncode, EXIT_FAILURE)
+            self.assertIn(b"is damaged: bytes", done.stderr)
+            blob.write_bytes(good)
+        self.do("run", "tiny", "hi", "--max-tokens=1")
+
+    def test_each_file_of_a_directory_is_compared_at_loading(self):
+        self.do("import", HF_MODEL, "--name=parts")
+        facts = json.loads(self.do("show", "parts", "--json"))
+        for file in facts["files"]:
+            if not file["path"].endswith((".json", ".safetensors")):
+                continue
+            blob = self.store / "blobs" / file["sha256"]
+            good = blob.read_bytes()
+            self.damage(blob)
+            done = hearth("run", "parts", "hi", environment=self.environment)
+            self.assertEqual(done.returncode, EXIT_FAILURE)
+            self.assertIn(b"damaged", done.stderr, file["path"])
+            blob.write_bytes(good)
+
+    def test_verify_makes_checksums_that_are_missing_or_damaged(self):
+        self.add()
+        (sums,) = (self.store / "sums").iterdir()
+        good = sums.read_bytes()
+        self.damage(sums)
+        self.assertIn("hearth verify", self.refuse("inspect", NAME))
+        self.assertIn("wrote the checksums", self.do("verify"))
+        self.assertNotIn("wrote the checksums", self.do("verify"))
+        self.assertEqual(sums.read_bytes(), good)
+        sums.unlink()
+        self.assert_opens(NAME)  # As stores of before had none.
+        self.do("verify")
+        self.assertEqual(sums.read_bytes(), good)
+        self.do("rm", NAME)
+        self.assertFalse(sums.exists())
 
     def test_an_import_that_dies_at_any_step_lists_nothing_or_everything(self):
         points = self.refuse("import", MODEL, "--failpoint=none", exit_code=EXIT_USAGE)
