@@ -87,7 +87,7 @@ Status CpuWeight::pack(std::string_view name, ThreadPool& pool, WeightMemory& me
                                 .row_bytes = row_bytes_,
                                 .num_columns = std::min(kPanelColumns, out_features() - first),
                                 .in_features = in_features()};
-    pack_panel(*format_, source, memory_piece.data + idx * panel_bytes_);
+    pack_panel(dtype(), source, memory_piece.data + idx * panel_bytes_);
   });
   panels_ = memory_piece.filled();
   if (cache != nullptr) cache->add(key, panels_);

@@ -44,19 +44,36 @@ enum class PackedFormat : std::uint8_t {
   kQ6_K,
   kIQ4_NL,
   kIQ4_XS,
+  kIQ1_S,
+  kIQ1_M,
+  kIQ2_XXS,
+  kIQ2_S,  // And IQ2_XS.
+  kIQ3_XXS,
+  kIQ3_S,
+  kTernary,  // TQ1_0 and TQ2_0.
+  kMXFP4,
 };
-inline constexpr std::size_t kNumPackedFormats = 12;
+inline constexpr std::size_t kNumPackedFormats = 20;
+
+// What q stands for: itself, or a row of kLevelTables.
+enum class Levels : std::uint8_t { kEven, kIQ4, kIQ1, kIQ2, kIQ3_XXS, kIQ3_S, kMXFP4 };
 
 // A weight is scale * (q - zero point) or scale * q + min, q being an unsigned number of `bits`
-// bits or what the 4-bit table holds for it.
+// bits or what the table of `levels` holds for it.
 struct PackedTraits {
   int bits = 0;          // Stored per value.
   int zero_shift = -1;   // The zero point is 1 << zero_shift; -1: none.
   bool has_min = false;  // Added per scale; with super-blocks it is subtracted, as in the file.
-  bool table = false;    // q = kTable4[stored].
-  bool halves = false;   // One scale for 16 values instead of 32.
-  bool super = false;    // scale = f16 of the super-block * 8-bit sub-scale.
+  Levels levels = Levels::kEven;
+  bool halves = false;         // One scale for 16 values instead of 32.
+  bool super = false;          // scale = f16 of the super-block * 8-bit sub-scale.
   bool signed_scales = false;  // Of the sub-scales.
+  int unit_shift = 0;          // With super-blocks: the scale is divided by 1 << unit_shift.
+  bool exponents = false;      // scale = 2^(e - 127) / 2, e being one byte.
+
+  constexpr bool has_table() const { return levels != Levels::kEven; }
+  // Bits of q.
+  constexpr int product_bits() const { return has_table() ? zero_shift + 1 : bits; }
 };
 
 static constexpr PackedTraits packed_traits(PackedFormat format) {
@@ -82,16 +99,56 @@ static constexpr PackedTraits packed_traits(PackedFormat format) {
     case PackedFormat::kQ6_K:
       return {.bits = 6, .zero_shift = 5, .halves = true, .super = true, .signed_scales = true};
     case PackedFormat::kIQ4_NL:
-      return {.bits = 4, .zero_shift = 7, .table = true};
+      return {.bits = 4, .zero_shift = 7, .levels = Levels::kIQ4};
     case PackedFormat::kIQ4_XS:
-      return {.bits = 4, .zero_shift = 7, .table = true, .super = true, .signed_scales = true};
+      return {
+          .bits = 4, .zero_shift = 7, .levels = Levels::kIQ4, .super = true, .signed_scales = true};
+    case PackedFormat::kIQ1_S:
+      return {.bits = 3, .zero_shift = 4, .levels = Levels::kIQ1, .super = true, .unit_shift = 3};
+    case PackedFormat::kIQ1_M:
+      return {.bits = 3,
+              .zero_shift = 4,
+              .levels = Levels::kIQ1,
+              .halves = true,
+              .super = true,
+              .unit_shift = 3};
+    case PackedFormat::kIQ2_XXS:
+      return {.bits = 3, .zero_shift = 6, .levels = Levels::kIQ2, .super = true, .unit_shift = 3};
+    case PackedFormat::kIQ2_S:
+      return {.bits = 3,
+              .zero_shift = 6,
+              .levels = Levels::kIQ2,
+              .halves = true,
+              .super = true,
+              .unit_shift = 3};
+    case PackedFormat::kIQ3_XXS:
+      return {
+          .bits = 4, .zero_shift = 6, .levels = Levels::kIQ3_XXS, .super = true, .unit_shift = 2};
+    case PackedFormat::kIQ3_S:
+      return {.bits = 4, .zero_shift = 4, .levels = Levels::kIQ3_S, .super = true};
+    case PackedFormat::kTernary:
+      return {.bits = 2, .zero_shift = 0};
+    case PackedFormat::kMXFP4:
+      return {.bits = 4, .zero_shift = 4, .levels = Levels::kMXFP4, .exponents = true};
   }
   return {};
 }
 
-// The non-linear 4-bit values of IQ4_NL and IQ4_XS plus 128.
-inline constexpr std::uint8_t kTable4[16] = {1,   24,  45,  63,  79,  93,  106, 118,
-                                             129, 141, 153, 166, 181, 197, 217, 241};
+// The levels of tensor/quant_blocks.h plus the format's zero point, by `Levels`; those of three
+// bits fill half a row.
+inline constexpr std::uint8_t kLevelTables[][16] = {
+    {},
+    {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241},
+    {9, 17, 25, 16, 7, 15, 23, 16},
+    {72, 89, 107, 64, 56, 39, 21, 64},
+    {68, 76, 84, 92, 100, 108, 116, 126, 60, 52, 44, 36, 28, 20, 12, 2},
+    {17, 19, 21, 23, 25, 27, 29, 31, 15, 13, 11, 9, 7, 5, 3, 1},
+    {16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4},
+};
+
+static constexpr const std::uint8_t* table_of(Levels levels) {
+  return kLevelTables[static_cast<std::size_t>(levels)];
+}
 
 // Where things lie in a panel: 16 output features (columns) of all input features.
 //   quants  per group bits * 64 bytes, made of planes of 64-byte vectors. A vector holds 16 columns
@@ -101,9 +158,9 @@ inline constexpr std::uint8_t kTable4[16] = {1,   24,  45,  63,  79,  93,  106, 
 //           2-bit plane, 2 vectors: vector c has Q[4 c + j] in bits 2 j.
 //           1-bit plane, 1 vector: Q[q] in bit q.  8-bit plane: the eight quads.
 //           3 bits = 2-bit plane, then 1-bit plane (bit 2); 5 = 4 + 1; 6 = 4 + 2.
-//   scales  per group, 16 columns each: f16 scales [, f16 mins], or with super-blocks 8-bit
-//   sub-scales
-//           (first half, second half) [, sub-mins in the same order].
+//   scales  per group, 16 columns each: f16 scales [, f16 mins], or 8-bit exponents, or with
+//   super-blocks
+//           8-bit sub-scales (first half, second half) [, sub-mins in the same order].
 //   supers  per super-block: 16 f16 scales [, 16 f16 mins].
 struct PanelLayout {
   std::size_t group_quant_bytes = 0;
@@ -122,7 +179,9 @@ static constexpr PanelLayout panel_layout(const PackedTraits& traits, std::size_
   PanelLayout layout;
   const std::size_t parts = traits.has_min ? 2 : 1;
   layout.group_quant_bytes = static_cast<std::size_t>(traits.bits) * 64;
-  layout.group_scale_bytes = traits.super ? 16 * parts * (traits.halves ? 2 : 1) : 32 * parts;
+  layout.group_scale_bytes = traits.super       ? 16 * parts * (traits.halves ? 2 : 1)
+                             : traits.exponents ? 16
+                                                : 32 * parts;
   layout.super_bytes = traits.super ? 32 * parts : 0;
   layout.scales_offset = num_groups * layout.group_quant_bytes;
   layout.supers_offset =

@@ -119,8 +119,8 @@ struct Avx512 {
     if constexpr (kBits < 0) return _mm512_srli_epi16(x, -kBits);
     return x;
   }
-  static B look_up(B indices) {
-    const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kTable4));
+  static B look_up(B indices, const std::uint8_t* levels) {
+    const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(levels));
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(table), indices);
   }
   template <int kBits, int kQuads>

@@ -41,13 +41,14 @@ int unpack_value(const PackedTraits& traits, const std::uint8_t* quants, std::si
     return (quants[vector * 64 + byte] >> shift) & mask;
   };
   const auto nibble = [&] { return plane(quad % 4, quad / 4 * 4, 0xf); };
+  const auto level = [&](int q) { return traits.has_table() ? table_of(traits.levels)[q] : q; };
   switch (traits.bits) {
     case 2:
       return plane(quad / 4, quad % 4 * 2, 3);
     case 3:
-      return plane(quad / 4, quad % 4 * 2, 3) | (plane(2, quad, 1) << 2);
+      return level(plane(quad / 4, quad % 4 * 2, 3) | (plane(2, quad, 1) << 2));
     case 4:
-      return traits.table ? kTable4[nibble()] : nibble();
+      return level(nibble());
     case 5:
       return nibble() | (plane(4, quad, 1) << 4);
     case 6:
@@ -65,13 +66,17 @@ struct GroupScales {
 GroupScales load_scales(const PackedTraits& traits, const std::uint8_t* scales,
                         const std::uint8_t* supers, std::size_t column) {
   GroupScales result;
+  if (traits.exponents) {
+    result.scale[0] = std::ldexp(0.5f, scales[column] - 127);
+    return result;
+  }
   if (!traits.super) {
     result.scale[0] = load_f16(scales, column);
     if (traits.has_min) result.min[0] = load_f16(scales + 32, column);
     return result;
   }
   const std::size_t parts = traits.halves ? 2 : 1;
-  const float super = load_f16(supers, column);
+  const float super = std::ldexp(load_f16(supers, column), -traits.unit_shift);
   for (std::size_t i = 0; i < parts; ++i) {
     const std::uint8_t sub = scales[i * 16 + column];
     result.scale[i] =
@@ -400,11 +405,16 @@ void merge_attention(AttentionState& running, const AttentionState& part, std::s
 
 using P = PackedFormat;
 constexpr KernelTable kTable = {
-    .multiply_panel = {multiply_panel<P::kQ4_0>, multiply_panel<P::kQ4_1>, multiply_panel<P::kQ5_0>,
-                       multiply_panel<P::kQ5_1>, multiply_panel<P::kQ8_0>, multiply_panel<P::kQ2_K>,
-                       multiply_panel<P::kQ3_K>, multiply_panel<P::kQ4_K>, multiply_panel<P::kQ5_K>,
-                       multiply_panel<P::kQ6_K>, multiply_panel<P::kIQ4_NL>,
-                       multiply_panel<P::kIQ4_XS>},
+    .multiply_panel = {multiply_panel<P::kQ4_0>,    multiply_panel<P::kQ4_1>,
+                       multiply_panel<P::kQ5_0>,    multiply_panel<P::kQ5_1>,
+                       multiply_panel<P::kQ8_0>,    multiply_panel<P::kQ2_K>,
+                       multiply_panel<P::kQ3_K>,    multiply_panel<P::kQ4_K>,
+                       multiply_panel<P::kQ5_K>,    multiply_panel<P::kQ6_K>,
+                       multiply_panel<P::kIQ4_NL>,  multiply_panel<P::kIQ4_XS>,
+                       multiply_panel<P::kIQ1_S>,   multiply_panel<P::kIQ1_M>,
+                       multiply_panel<P::kIQ2_XXS>, multiply_panel<P::kIQ2_S>,
+                       multiply_panel<P::kIQ3_XXS>, multiply_panel<P::kIQ3_S>,
+                       multiply_panel<P::kTernary>, multiply_panel<P::kMXFP4>},
     .multiply_float = {multiply_float<FloatFormat::kF32>, multiply_float<FloatFormat::kF16>,
                        multiply_float<FloatFormat::kBF16>},
     .quantize_row = quantize_row,

@@ -30,6 +30,12 @@ std::vector<std::size_t> f16_offsets(DType dtype) {
     case DType::kQ8_0:
     case DType::kIQ4_NL:
     case DType::kIQ4_XS:
+    case DType::kIQ1_S:
+    case DType::kIQ2_XXS:
+    case DType::kIQ2_XS:
+    case DType::kIQ2_S:
+    case DType::kIQ3_XXS:
+    case DType::kIQ3_S:
       return {0};
     case DType::kQ4_1:
     case DType::kQ5_1:
@@ -42,8 +48,20 @@ std::vector<std::size_t> f16_offsets(DType dtype) {
       return {108};
     case DType::kQ6_K:
       return {208};
+    case DType::kTQ1_0:
+      return {52};
+    case DType::kTQ2_0:
+      return {64};
     default:
       return {};
+  }
+}
+
+// IQ1_M has four bits of its scale at the top of each of its last four words.
+void spread_scale(std::uint16_t bits, std::byte* block) {
+  for (unsigned i = 0; i < 4; ++i) {
+    std::byte& top = block[49 + 2 * i];
+    top = (top & std::byte{0x0f}) | static_cast<std::byte>(bits >> (4 * i) << 4);
   }
 }
 
@@ -67,6 +85,8 @@ void fill_random(DType dtype, std::vector<std::byte>& data, std::mt19937& genera
       const std::uint16_t bits = f32_to_f16(scale(generator));
       std::memcpy(p + offset, &bits, 2);
     }
+    if (dtype == DType::kIQ1_M) spread_scale(f32_to_f16(scale(generator)), p);
+    if (dtype == DType::kMXFP4) p[0] = static_cast<std::byte>(112 + generator() % 16);
   }
 }
 

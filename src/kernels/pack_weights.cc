@@ -1,12 +1,32 @@
 #include "kernels/pack_weights.h"
 
+#include <algorithm>
 #include <array>
 #include <cstring>
+#include <span>
 
+#include "base/status.h"
+#include "tensor/code_blocks.h"
+#include "tensor/finite.h"
 #include "tensor/quant_blocks.h"
 
 namespace hearth {
 namespace {
+
+// The kernels' tables are the formats' levels above their zero points.
+template <std::size_t kCount>
+constexpr bool matches(Levels levels, const std::int8_t (&values)[kCount], int zero_point) {
+  for (std::size_t i = 0; i < kCount; ++i) {
+    if (table_of(levels)[i] != values[i] + zero_point) return false;
+  }
+  return true;
+}
+static_assert(matches(Levels::kIQ4, kIQ4Levels, 128));
+static_assert(matches(Levels::kIQ1, kIQ1Levels, 16));
+static_assert(matches(Levels::kIQ2, kIQ2Levels, 64));
+static_assert(matches(Levels::kIQ3_XXS, kIQ3XxsLevels, 64));
+static_assert(matches(Levels::kIQ3_S, kIQ3SLevels, 16));
+static_assert(matches(Levels::kMXFP4, kMxFp4Levels, 16));
 
 // Sixteen rows are read at once, more streams than hardware follows. Beyond the last row nothing
 // useful is asked for, which is harmless: a prefetch never faults.
@@ -183,6 +203,25 @@ void unpack(const BlockIQ4_XS& block, UnpackedBlock& out) {
   }
 }
 
+template <typename Block>
+  requires requires { Block::kLevels; }
+void unpack(const Block& block, UnpackedBlock& out) {
+  out.scale = code_block_scale(block);
+  unpack_codes(block, reinterpret_cast<std::uint8_t*>(out.quads), out.sub_scales);
+}
+
+template <typename Block>
+  requires requires(const Block& block, std::uint8_t* numbers) { unpack_ternary(block, numbers); }
+void unpack(const Block& block, UnpackedBlock& out) {
+  out.scale = block.d;
+  unpack_ternary(block, reinterpret_cast<std::uint8_t*>(out.quads));
+}
+
+void unpack(const BlockMXFP4& block, UnpackedBlock& out) {
+  out.sub_scales[0] = block.e;
+  unpack_nibbles(block.qs, out.quads);
+}
+
 // Writes one column's share of a group's bit planes: see PanelLayout.
 template <int kBits>
 void write_planes(const Quad (&quads)[kGroupQuads], std::uint8_t* column) {
@@ -227,7 +266,9 @@ void write_group(const ColumnBlocks& blocks, std::size_t group, std::uint8_t* qu
     Quad quads[kGroupQuads];
     std::memcpy(quads, blocks[c].quads + group * kGroupQuads, sizeof(quads));
     write_planes<kTraits.bits>(quads, quants + c * kQuadLen);
-    if constexpr (!kTraits.super) {
+    if constexpr (kTraits.exponents) {
+      scales[c] = blocks[c].sub_scales[0];
+    } else if constexpr (!kTraits.super) {
       std::memcpy(scales + c * 2, &blocks[c].scale, 2);
       if constexpr (kTraits.has_min) std::memcpy(scales + 32 + c * 2, &blocks[c].min, 2);
     } else {
@@ -306,6 +347,24 @@ std::optional<PackedFormat> packed_format_of(DType dtype) {
       return PackedFormat::kIQ4_NL;
     case DType::kIQ4_XS:
       return PackedFormat::kIQ4_XS;
+    case DType::kIQ1_S:
+      return PackedFormat::kIQ1_S;
+    case DType::kIQ1_M:
+      return PackedFormat::kIQ1_M;
+    case DType::kIQ2_XXS:
+      return PackedFormat::kIQ2_XXS;
+    case DType::kIQ2_XS:
+    case DType::kIQ2_S:
+      return PackedFormat::kIQ2_S;
+    case DType::kIQ3_XXS:
+      return PackedFormat::kIQ3_XXS;
+    case DType::kIQ3_S:
+      return PackedFormat::kIQ3_S;
+    case DType::kTQ1_0:
+    case DType::kTQ2_0:
+      return PackedFormat::kTernary;
+    case DType::kMXFP4:
+      return PackedFormat::kMXFP4;
     case DType::kF32:
     case DType::kF16:
     case DType::kBF16:
@@ -315,33 +374,71 @@ std::optional<PackedFormat> packed_format_of(DType dtype) {
   return std::nullopt;
 }
 
-void pack_panel(PackedFormat format, const PanelSource& source, std::uint8_t* panel) {
+bool has_finite_scales(PackedFormat format, std::size_t in_features, const std::uint8_t* panel) {
+  const PackedTraits traits = packed_traits(format);
+  const std::size_t num_groups = in_features / kGroupLen;
+  const PanelLayout layout = panel_layout(traits, num_groups);
+  const std::span scales(panel + layout.scales_offset, num_groups * layout.group_scale_bytes);
+  if (traits.exponents) {
+    return std::ranges::max(scales) <= BlockMXFP4::kMaxExponent;
+  }
+  const std::span supers(panel + layout.supers_offset,
+                         num_groups / kSuperGroups * layout.super_bytes);
+  return all_finite(DType::kF16, std::as_bytes(traits.super ? supers : scales));
+}
+
+void pack_panel(DType dtype, const PanelSource& source, std::uint8_t* panel) {
   using P = PackedFormat;
-  switch (format) {
-    case P::kQ4_0:
+  switch (dtype) {
+    case DType::kQ4_0:
       return pack<P::kQ4_0, BlockQ4_0>(source, panel);
-    case P::kQ4_1:
+    case DType::kQ4_1:
       return pack<P::kQ4_1, BlockQ4_1>(source, panel);
-    case P::kQ5_0:
+    case DType::kQ5_0:
       return pack<P::kQ5_0, BlockQ5_0>(source, panel);
-    case P::kQ5_1:
+    case DType::kQ5_1:
       return pack<P::kQ5_1, BlockQ5_1>(source, panel);
-    case P::kQ8_0:
+    case DType::kQ8_0:
       return pack<P::kQ8_0, BlockQ8_0>(source, panel);
-    case P::kQ2_K:
+    case DType::kQ2_K:
       return pack<P::kQ2_K, BlockQ2_K>(source, panel);
-    case P::kQ3_K:
+    case DType::kQ3_K:
       return pack<P::kQ3_K, BlockQ3_K>(source, panel);
-    case P::kQ4_K:
+    case DType::kQ4_K:
       return pack<P::kQ4_K, BlockQ4_K>(source, panel);
-    case P::kQ5_K:
+    case DType::kQ5_K:
       return pack<P::kQ5_K, BlockQ5_K>(source, panel);
-    case P::kQ6_K:
+    case DType::kQ6_K:
       return pack<P::kQ6_K, BlockQ6_K>(source, panel);
-    case P::kIQ4_NL:
+    case DType::kIQ4_NL:
       return pack<P::kIQ4_NL, BlockIQ4_NL>(source, panel);
-    case P::kIQ4_XS:
+    case DType::kIQ4_XS:
       return pack<P::kIQ4_XS, BlockIQ4_XS>(source, panel);
+    case DType::kIQ1_S:
+      return pack<P::kIQ1_S, BlockIQ1_S>(source, panel);
+    case DType::kIQ1_M:
+      return pack<P::kIQ1_M, BlockIQ1_M>(source, panel);
+    case DType::kIQ2_XXS:
+      return pack<P::kIQ2_XXS, BlockIQ2_XXS>(source, panel);
+    case DType::kIQ2_XS:
+      return pack<P::kIQ2_S, BlockIQ2_XS>(source, panel);
+    case DType::kIQ2_S:
+      return pack<P::kIQ2_S, BlockIQ2_S>(source, panel);
+    case DType::kIQ3_XXS:
+      return pack<P::kIQ3_XXS, BlockIQ3_XXS>(source, panel);
+    case DType::kIQ3_S:
+      return pack<P::kIQ3_S, BlockIQ3_S>(source, panel);
+    case DType::kTQ1_0:
+      return pack<P::kTernary, BlockTQ1_0>(source, panel);
+    case DType::kTQ2_0:
+      return pack<P::kTernary, BlockTQ2_0>(source, panel);
+    case DType::kMXFP4:
+      return pack<P::kMXFP4, BlockMXFP4>(source, panel);
+    case DType::kF32:
+    case DType::kF16:
+    case DType::kBF16:
+    case DType::kI32:
+      HEARTH_CHECK(packed_format_of(dtype).has_value());
   }
 }
 

@@ -26,6 +26,11 @@ struct PanelSource {
 };
 
 // Writes panel_layout(...).total_bytes bytes. Independent panels may be packed by several threads.
-void pack_panel(PackedFormat format, const PanelSource& source, std::uint8_t* panel);
+// `dtype` must have a packed format.
+void pack_panel(DType dtype, const PanelSource& source, std::uint8_t* panel);
+
+// False when a scale or minimum of the panel is a NaN or an infinity, or so large an exponent that
+// weights are.
+bool has_finite_scales(PackedFormat format, std::size_t in_features, const std::uint8_t* panel);
 
 }  // namespace hearth

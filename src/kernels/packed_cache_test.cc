@@ -234,7 +234,7 @@ TEST(PackedLayoutTest, PanelsOfThisVersionHaveTheseBytes) {
     const Tensor tensor = make_tensor("x", info.dtype, 11);
     std::vector<std::uint8_t> panel(
         panel_layout(packed_traits(*format), kIn / kGroupLen).total_bytes);
-    pack_panel(*format,
+    pack_panel(info.dtype,
                {.rows = tensor.data.data(),
                 .row_bytes = row_bytes(info.dtype, kIn),
                 .num_columns = 13,
@@ -244,12 +244,17 @@ TEST(PackedLayoutTest, PanelsOfThisVersionHaveTheseBytes) {
   }
   static_assert(kPackedLayoutVersion == 1, "new bytes: a new version, and these sums");
   const std::map<std::string, std::uint64_t> expected = {
-      {"IQ4_NL", 5908832922047099796u}, {"IQ4_XS", 8773994755996669834u},
-      {"Q2_K", 12351405045140846196u},  {"Q3_K", 18059358186533915421u},
-      {"Q4_0", 5908832922047099796u},   {"Q4_1", 5491556125072428426u},
-      {"Q4_K", 14190246681515257923u},  {"Q5_0", 16957058371656266126u},
-      {"Q5_1", 13649574640478418013u},  {"Q5_K", 12940941818422822837u},
-      {"Q6_K", 11680121490146748519u},  {"Q8_0", 8983533887173519217u}};
+      {"IQ1_M", 17903752598306260305u},   {"IQ1_S", 4049123594937598307u},
+      {"IQ2_S", 4334317656416495283u},    {"IQ2_XS", 1984150161862595452u},
+      {"IQ2_XXS", 15034241720521363996u}, {"IQ3_S", 11750772722807340554u},
+      {"IQ3_XXS", 10237460635759284629u}, {"IQ4_NL", 5908832922047099796u},
+      {"IQ4_XS", 8773994755996669834u},   {"MXFP4", 5870452782267034092u},
+      {"Q2_K", 12351405045140846196u},    {"Q3_K", 18059358186533915421u},
+      {"Q4_0", 5908832922047099796u},     {"Q4_1", 5491556125072428426u},
+      {"Q4_K", 14190246681515257923u},    {"Q5_0", 16957058371656266126u},
+      {"Q5_1", 13649574640478418013u},    {"Q5_K", 12940941818422822837u},
+      {"Q6_K", 11680121490146748519u},    {"Q8_0", 8983533887173519217u},
+      {"TQ1_0", 3102418620942211143u},    {"TQ2_0", 12538515861855741749u}};
   EXPECT_EQ(sums, expected);
 }
 

@@ -136,8 +136,8 @@ struct Avx2 {
     if constexpr (kBits < 0) return _mm256_srli_epi16(x, -kBits);
     return x;
   }
-  static B look_up(B indices) {
-    const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(kTable4));
+  static B look_up(B indices, const std::uint8_t* levels) {
+    const __m128i table = _mm_loadu_si128(reinterpret_cast<const __m128i*>(levels));
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), indices);
   }
   // Products are summed in 16 bits as long as they fit: 2 * 127 * (2^kBits - 1) each.
@@ -146,7 +146,7 @@ struct Avx2 {
     if constexpr (kBits == 8) {
       return dot_wide<kQuads>(weights, input, acc);
     } else {
-      constexpr int kFit = kBits <= 4 ? 8 : kBits == 5 ? 4 : 2;
+      constexpr int kFit = kBits <= 4 ? 8 : kBits == 5 ? 4 : kBits == 6 ? 2 : 1;
       constexpr int kRun = kFit < kQuads ? kFit : kQuads;
       for (int q = 0; q < kQuads; q += kRun) {
         B sum = _mm256_maddubs_epi16(weights[q], broadcast_quad(input + q * 4));

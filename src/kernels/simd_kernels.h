@@ -45,6 +45,7 @@ typename V::B unpack_quad(const std::uint8_t* quants) {
       const B high = V::load_bytes(quants + 128);
       value = V::or_bytes(value, V::and_bytes(V::template shift_bits<2 - q>(high), 0x04));
     }
+    if constexpr (kTraits.has_table()) value = V::look_up(value, table_of(kTraits.levels));
     return value;
   } else {
     const B nibbles = V::load_bytes(quants + q % 4 * 64);
@@ -57,7 +58,7 @@ typename V::B unpack_quad(const std::uint8_t* quants) {
       const B high = V::load_bytes(quants + 256 + q / 4 * 64);
       value = V::or_bytes(value, V::and_bytes(V::template shift_bits<4 - 2 * (q % 4)>(high), 0x30));
     }
-    if constexpr (kTraits.table) value = V::look_up(value);
+    if constexpr (kTraits.has_table()) value = V::look_up(value, table_of(kTraits.levels));
     return value;
   }
 }
@@ -69,18 +70,32 @@ struct GroupWeights {
   typename V::F min[kTraits.halves ? 2 : 1];  // Only with has_min.
 };
 
+// 2^(e - 127) / 2 of each byte e: the bits of an exponent are those of the float that is so many
+// units above 1.5 * 2^23, and no exponent is that of the smallest number, a subnormal one.
+template <class V>
+typename V::F load_exponents(const std::uint8_t* bytes) {
+  const auto shifted = V::add(V::load_uint8(bytes), V::set1(0x1.8p23f - 127.0f));
+  const auto power = V::max(V::power_of_two(shifted), V::set1(0x1p-127f));
+  return V::mul(power, V::set1(0.5f));
+}
+
 // The float scales (and mins, signed as they are added) of a group for the columns of one register.
 template <class V, PackedTraits kTraits>
 void load_scales(const std::uint8_t* scales, const std::uint8_t* supers,
                  GroupWeights<V, kTraits>& group) {
   constexpr std::size_t kParts = kTraits.halves ? 2 : 1;
-  if constexpr (!kTraits.super) {
+  if constexpr (kTraits.exponents) {
+    group.scale[0] = load_exponents<V>(scales);
+  } else if constexpr (!kTraits.super) {
     group.scale[0] = V::load_f16(reinterpret_cast<const std::uint16_t*>(scales));
     if constexpr (kTraits.has_min) {
       group.min[0] = V::load_f16(reinterpret_cast<const std::uint16_t*>(scales + 32));
     }
   } else {
-    const auto super = V::load_f16(reinterpret_cast<const std::uint16_t*>(supers));
+    auto super = V::load_f16(reinterpret_cast<const std::uint16_t*>(supers));
+    if constexpr (kTraits.unit_shift > 0) {
+      super = V::mul(super, V::set1(1.0f / (1 << kTraits.unit_shift)));
+    }
     for (std::size_t i = 0; i < kParts; ++i) {
       const std::uint8_t* sub = scales + i * 16;
       group.scale[i] =
@@ -99,7 +114,7 @@ void load_scales(const std::uint8_t* scales, const std::uint8_t* supers,
 // The integer products of a group, one for each of its scales.
 template <class V, PackedTraits kTraits>
 struct GroupDots {
-  static constexpr int kBits = kTraits.table ? 8 : kTraits.bits;
+  static constexpr int kBits = kTraits.product_bits();
   static constexpr int kParts = kTraits.halves ? 2 : 1;
   static constexpr int kQuads = 8 / kParts;
   typename V::I part[kParts];
@@ -227,8 +242,8 @@ void multiply_panel_rows(const std::uint8_t* panel, std::size_t num_groups,
       [&]<int... q>(std::integer_sequence<int, q...>) {
         ((group.quads[q] = unpack_quad<V, kTraits, q>(quants + column * 4)), ...);
       }(std::make_integer_sequence<int, 8>());
-      load_scales<V, kTraits>(scales + column * (kTraits.super ? 1 : 2), supers + column * 2,
-                              group);
+      load_scales<V, kTraits>(scales + column * (kTraits.super || kTraits.exponents ? 1 : 2),
+                              supers + column * 2, group);
       if constexpr (kRows == 0) {
         std::size_t r = 0;
         if constexpr (V::kHasDotPair) {
@@ -826,12 +841,16 @@ template <class V>
 constexpr KernelTable make_kernel_table() {
   using P = PackedFormat;
   return {
-      .multiply_panel = {multiply_panel<V, P::kQ4_0>, multiply_panel<V, P::kQ4_1>,
-                         multiply_panel<V, P::kQ5_0>, multiply_panel<V, P::kQ5_1>,
-                         multiply_panel<V, P::kQ8_0>, multiply_panel<V, P::kQ2_K>,
-                         multiply_panel<V, P::kQ3_K>, multiply_panel<V, P::kQ4_K>,
-                         multiply_panel<V, P::kQ5_K>, multiply_panel<V, P::kQ6_K>,
-                         multiply_panel<V, P::kIQ4_NL>, multiply_panel<V, P::kIQ4_XS>},
+      .multiply_panel = {multiply_panel<V, P::kQ4_0>,    multiply_panel<V, P::kQ4_1>,
+                         multiply_panel<V, P::kQ5_0>,    multiply_panel<V, P::kQ5_1>,
+                         multiply_panel<V, P::kQ8_0>,    multiply_panel<V, P::kQ2_K>,
+                         multiply_panel<V, P::kQ3_K>,    multiply_panel<V, P::kQ4_K>,
+                         multiply_panel<V, P::kQ5_K>,    multiply_panel<V, P::kQ6_K>,
+                         multiply_panel<V, P::kIQ4_NL>,  multiply_panel<V, P::kIQ4_XS>,
+                         multiply_panel<V, P::kIQ1_S>,   multiply_panel<V, P::kIQ1_M>,
+                         multiply_panel<V, P::kIQ2_XXS>, multiply_panel<V, P::kIQ2_S>,
+                         multiply_panel<V, P::kIQ3_XXS>, multiply_panel<V, P::kIQ3_S>,
+                         multiply_panel<V, P::kTernary>, multiply_panel<V, P::kMXFP4>},
       .multiply_float = {multiply_float<V, FloatFormat::kF32>, multiply_float<V, FloatFormat::kF16>,
                          multiply_float<V, FloatFormat::kBF16>},
       .quantize_row = quantize_row<V>,

@@ -166,8 +166,8 @@ struct Neon {
     if constexpr (kBits < 0) return {vshrq_n_u8(x.lo, -kBits), vshrq_n_u8(x.hi, -kBits)};
     return x;
   }
-  static B look_up(B indices) {
-    const uint8x16_t table = vld1q_u8(kTable4);
+  static B look_up(B indices, const std::uint8_t* levels) {
+    const uint8x16_t table = vld1q_u8(levels);
     return {vqtbl1q_u8(table, indices.lo), vqtbl1q_u8(table, indices.hi)};
   }
   // Products of at most 128 x 127 are added in pairs in 16 bits, then in 32.

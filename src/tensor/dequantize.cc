@@ -1,7 +1,10 @@
+#include <cmath>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 
 #include "base/status.h"
+#include "tensor/code_blocks.h"
 #include "tensor/float16.h"
 #include "tensor/quant_blocks.h"
 #include "tensor/quantize.h"
@@ -135,6 +138,44 @@ void decode(const BlockIQ4_XS& block, float* out) {
   }
 }
 
+// Every product is exact: 11 bits of d, 5 of the scale, 6 of the level.
+template <typename Block>
+  requires requires { Block::kLevels; }
+void decode(const Block& block, float* out) {
+  std::uint8_t codes[Block::kLen];
+  std::uint8_t scales[Block::kLen / Block::kGroupLen];
+  unpack_codes(block, codes, scales);
+  const float d = f16_to_f32(code_block_scale(block)) * Block::kUnit;
+  for (std::size_t i = 0; i < Block::kLen; ++i) {
+    const int level = scales[i / Block::kGroupLen] * Block::kLevels[codes[i]];
+    out[i] = d * static_cast<float>(level);
+  }
+}
+
+template <typename Block>
+void decode_ternary(const Block& block, float* out) {
+  std::uint8_t numbers[Block::kLen];
+  unpack_ternary(block, numbers);
+  const float d = f16_to_f32(block.d);
+  for (std::size_t i = 0; i < Block::kLen; ++i)
+    out[i] = d * static_cast<float>(numbers[i] - 1);
+}
+
+void decode(const BlockTQ1_0& block, float* out) {
+  decode_ternary(block, out);
+}
+
+void decode(const BlockTQ2_0& block, float* out) {
+  decode_ternary(block, out);
+}
+
+void decode(const BlockMXFP4& block, float* out) {
+  const float d =
+      block.e == 255 ? std::numeric_limits<float>::quiet_NaN() : std::ldexp(0.5f, block.e - 127);
+  for_each_nibble(block.qs,
+                  [&](std::size_t i, int q) { out[i] = d * static_cast<float>(kMxFp4Levels[q]); });
+}
+
 template <typename Block>
 void decode_row(std::span<const std::byte> data, std::span<float> out) {
   for (std::size_t i = 0; i < out.size() / Block::kLen; ++i) {
@@ -191,6 +232,26 @@ void dequantize_row(DType dtype, std::span<const std::byte> data, std::span<floa
       return decode_row<BlockIQ4_NL>(data, out);
     case DType::kIQ4_XS:
       return decode_row<BlockIQ4_XS>(data, out);
+    case DType::kIQ1_S:
+      return decode_row<BlockIQ1_S>(data, out);
+    case DType::kIQ1_M:
+      return decode_row<BlockIQ1_M>(data, out);
+    case DType::kIQ2_XXS:
+      return decode_row<BlockIQ2_XXS>(data, out);
+    case DType::kIQ2_XS:
+      return decode_row<BlockIQ2_XS>(data, out);
+    case DType::kIQ2_S:
+      return decode_row<BlockIQ2_S>(data, out);
+    case DType::kIQ3_XXS:
+      return decode_row<BlockIQ3_XXS>(data, out);
+    case DType::kIQ3_S:
+      return decode_row<BlockIQ3_S>(data, out);
+    case DType::kTQ1_0:
+      return decode_row<BlockTQ1_0>(data, out);
+    case DType::kTQ2_0:
+      return decode_row<BlockTQ2_0>(data, out);
+    case DType::kMXFP4:
+      return decode_row<BlockMXFP4>(data, out);
   }
 }
 

@@ -31,6 +31,16 @@ constexpr std::array kDTypes = {
     block_row<BlockQ6_K>(DType::kQ6_K, "Q6_K", 14),
     block_row<BlockIQ4_NL>(DType::kIQ4_NL, "IQ4_NL", 20),
     block_row<BlockIQ4_XS>(DType::kIQ4_XS, "IQ4_XS", 23),
+    block_row<BlockIQ1_S>(DType::kIQ1_S, "IQ1_S", 19),
+    block_row<BlockIQ1_M>(DType::kIQ1_M, "IQ1_M", 29),
+    block_row<BlockIQ2_XXS>(DType::kIQ2_XXS, "IQ2_XXS", 16),
+    block_row<BlockIQ2_XS>(DType::kIQ2_XS, "IQ2_XS", 17),
+    block_row<BlockIQ2_S>(DType::kIQ2_S, "IQ2_S", 22),
+    block_row<BlockIQ3_XXS>(DType::kIQ3_XXS, "IQ3_XXS", 18),
+    block_row<BlockIQ3_S>(DType::kIQ3_S, "IQ3_S", 21),
+    block_row<BlockTQ1_0>(DType::kTQ1_0, "TQ1_0", 34),
+    block_row<BlockTQ2_0>(DType::kTQ2_0, "TQ2_0", 35),
+    block_row<BlockMXFP4>(DType::kMXFP4, "MXFP4", 39),
 };
 
 // By type number; some were given up and are never used again.

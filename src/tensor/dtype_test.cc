@@ -17,12 +17,12 @@ TEST(DTypeTest, EveryFormatIsFoundByItsNameAndItsGgufNumber) {
 }
 
 TEST(DTypeTest, EveryEnumeratorHasARow) {
-  EXPECT_EQ(all_dtypes().size(), static_cast<std::size_t>(DType::kIQ4_XS) + 1);
+  EXPECT_EQ(all_dtypes().size(), static_cast<std::size_t>(DType::kMXFP4) + 1);
 }
 
 TEST(DTypeTest, NamesTypesThatAreNotSupported) {
-  EXPECT_EQ(dtype_from_gguf(16), std::nullopt);
-  EXPECT_EQ(gguf_type_name(16), "IQ2_XXS");
+  EXPECT_EQ(dtype_from_gguf(40), std::nullopt);
+  EXPECT_EQ(gguf_type_name(40), "NVFP4");
   EXPECT_EQ(gguf_type_name(4), "Q4_2");
   EXPECT_EQ(gguf_type_name(41), "Q1_0");
   EXPECT_EQ(gguf_type_name(42), "unknown");

@@ -141,6 +141,147 @@ struct BlockIQ4_XS {
 };
 static_assert(sizeof(BlockIQ4_XS) == 136);
 
+// The IQ1, IQ2 and IQ3 formats store runs of 8 (IQ3: 4) values as the number of a row in a code
+// book (code_books.h), which spares the rows that are rare among weights. Signs, or what is added
+// to the row, stand beside it; groups of kGroupLen values have a scale, an odd number s:
+// value = d * kUnit * s * kLevels[code], the code being an index of the row and, above it, the
+// sign. unpack_codes() in code_blocks.h takes blocks apart.
+
+// IQ1: of -1, 0, 1 eighths above, then eighths below, in eighths.
+inline constexpr std::int8_t kIQ1Levels[8] = {-7, 1, 9, 0, -9, -1, 7, 0};
+inline constexpr std::int8_t kIQ2Levels[8] = {8, 25, 43, 0, -8, -25, -43, 0};
+inline constexpr std::int8_t kIQ3XxsLevels[16] = {4,  12,  20,  28,  36,  44,  52,  62,
+                                                  -4, -12, -20, -28, -36, -44, -52, -62};
+inline constexpr std::int8_t kIQ3SLevels[16] = {1,  3,  5,  7,  9,  11,  13,  15,
+                                                -1, -3, -5, -7, -9, -11, -13, -15};
+
+// Row r has its low eight bits in qs[r]. Of word g in qh, the three bits at 3 * i are the high ones
+// of row 4 * g + i, those at 12 are (s - 1) / 2, and bit 15 says that an eighth is taken off.
+struct BlockIQ1_S {
+  static constexpr std::size_t kLen = 256;
+  static constexpr std::size_t kGroupLen = 32;
+  static constexpr float kUnit = 0.125f;
+  static constexpr auto& kLevels = kIQ1Levels;
+  std::uint16_t d;
+  std::uint8_t qs[32];
+  std::uint16_t qh[8];
+};
+static_assert(sizeof(BlockIQ1_S) == 50);
+
+// Half a byte of qh, low half first, is row r's: three high bits and what bit 15 is in IQ1_S. Each
+// word of scales has four three-bit (s - 1) / 2 and four bits of d, lowest word first.
+struct BlockIQ1_M {
+  static constexpr std::size_t kLen = 256;
+  static constexpr std::size_t kGroupLen = 16;
+  static constexpr float kUnit = 0.125f;
+  static constexpr auto& kLevels = kIQ1Levels;
+  std::uint8_t qs[32];
+  std::uint8_t qh[16];
+  std::uint16_t scales[4];
+};
+static_assert(sizeof(BlockIQ1_M) == 56);
+
+// Each group owns eight bytes: four row numbers, and a little-endian word of four times seven signs
+// (the eighth makes the number of minuses even) below a four-bit (s - 1) / 2.
+struct BlockIQ2_XXS {
+  static constexpr std::size_t kLen = 256;
+  static constexpr std::size_t kGroupLen = 32;
+  static constexpr float kUnit = 0.125f;
+  static constexpr auto& kLevels = kIQ2Levels;
+  std::uint16_t d;
+  std::uint8_t qs[64];
+};
+static_assert(sizeof(BlockIQ2_XXS) == 66);
+
+// A word of qs is nine bits of row number and seven signs as in IQ2_XXS; half a byte of scales,
+// low half first, is (s - 1) / 2.
+struct BlockIQ2_XS {
+  static constexpr std::size_t kLen = 256;
+  static constexpr std::size_t kGroupLen = 16;
+  static constexpr float kUnit = 0.125f;
+  static constexpr auto& kLevels = kIQ2Levels;
+  std::uint16_t d;
+  std::uint16_t qs[32];
+  std::uint8_t scales[8];
+};
+static_assert(sizeof(BlockIQ2_XS) == 74);
+
+// Row r has its low bits in qs[r], two high ones in qh[r / 4] and all eight signs in signs[r];
+// scales as in IQ2_XS.
+struct BlockIQ2_S {
+  static constexpr std::size_t kLen = 256;
+  static constexpr std::size_t kGroupLen = 16;
+  static constexpr float kUnit = 0.125f;
+  static constexpr auto& kLevels = kIQ2Levels;
+  std::uint16_t d;
+  std::uint8_t qs[32];
+  std::uint8_t signs[32];
+  std::uint8_t qh[8];
+  std::uint8_t scales[8];
+};
+static_assert(sizeof(BlockIQ2_S) == 82);
+
+// Row numbers, then for each group a word of signs and scale as in IQ2_XXS.
+struct BlockIQ3_XXS {
+  static constexpr std::size_t kLen = 256;
+  static constexpr std::size_t kGroupLen = 32;
+  static constexpr float kUnit = 0.25f;
+  static constexpr auto& kLevels = kIQ3XxsLevels;
+  std::uint16_t d;
+  std::uint8_t qs[64];
+  std::uint8_t words[32];
+};
+static_assert(sizeof(BlockIQ3_XXS) == 98);
+
+// Row r has its low bits in qs[r] and a ninth at bit r % 8 of qh[r / 8]; half a byte of scales is
+// (s - 1) / 2 of a group.
+struct BlockIQ3_S {
+  static constexpr std::size_t kLen = 256;
+  static constexpr std::size_t kGroupLen = 32;
+  static constexpr float kUnit = 1.0f;
+  static constexpr auto& kLevels = kIQ3SLevels;
+  std::uint16_t d;
+  std::uint8_t qs[64];
+  std::uint8_t qh[8];
+  std::uint8_t signs[32];
+  std::uint8_t scales[4];
+};
+static_assert(sizeof(BlockIQ3_S) == 110);
+
+// Ternary: five base-3 digits in a byte of qs, four in a byte of qh, as a fraction of 256 rounded
+// up. The first digits of 32 bytes are 32 values, then come their second ones, and so on; then 16
+// bytes of qs, then qh. Value = d * (q - 1).
+struct BlockTQ1_0 {
+  static constexpr std::size_t kLen = 256;
+  std::uint8_t qs[48];
+  std::uint8_t qh[4];
+  std::uint16_t d;
+};
+static_assert(sizeof(BlockTQ1_0) == 54);
+
+// Bit pairs as in Q2_K. Value = d * (q - 1).
+struct BlockTQ2_0 {
+  static constexpr std::size_t kLen = 256;
+  std::uint8_t qs[64];
+  std::uint16_t d;
+};
+static_assert(sizeof(BlockTQ2_0) == 66);
+
+// Floats of four bits (one sign, two exponent bits, one of fraction), times two.
+inline constexpr std::int8_t kMxFp4Levels[16] = {0, 1,  2,  3,  4,  6,  8,  12,
+                                                 0, -1, -2, -3, -4, -6, -8, -12};
+
+// The microscaling format of the Open Compute Project. Nibbles as in Q4_0.
+// Value = 2^(e - 127) / 2 * kMxFp4Levels[q]; 255 is no number.
+struct BlockMXFP4 {
+  static constexpr std::size_t kLen = 32;
+  // Beyond it the largest level is not finite in float32.
+  static constexpr std::uint8_t kMaxExponent = 252;
+  std::uint8_t e;
+  std::uint8_t qs[16];
+};
+static_assert(sizeof(BlockMXFP4) == 17);
+
 struct ScaleMin {
   std::uint8_t scale;
   std::uint8_t min;

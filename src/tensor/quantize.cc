@@ -321,6 +321,24 @@ std::int32_t nearest_int32(float x) {
 
 }  // namespace
 
+bool can_quantize(DType dtype) {
+  switch (dtype) {
+    case DType::kIQ1_S:
+    case DType::kIQ1_M:
+    case DType::kIQ2_XXS:
+    case DType::kIQ2_XS:
+    case DType::kIQ2_S:
+    case DType::kIQ3_XXS:
+    case DType::kIQ3_S:
+    case DType::kTQ1_0:
+    case DType::kTQ2_0:
+    case DType::kMXFP4:
+      return false;
+    default:
+      return true;
+  }
+}
+
 void quantize_row(DType dtype, std::span<const float> values, std::span<std::byte> data) {
   HEARTH_CHECK(data.size() == row_bytes(dtype, values.size()));
   switch (dtype) {
@@ -380,6 +398,8 @@ void quantize_weight_row(DType dtype, std::span<const float> values,
     case DType::kI32:
     case DType::kQ8_0:  // With so many levels there is nothing to gain.
       return quantize_row(dtype, values, data);
+    default:
+      HEARTH_CHECK(can_quantize(dtype));
   }
 }
 

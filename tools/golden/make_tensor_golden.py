@@ -27,6 +27,11 @@ SCALE_OFFSETS = {
     T.Q2_K: [80, 82], T.Q3_K: [108], T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208],
     T.IQ4_NL: [0], T.IQ4_XS: [0],
 }
+# The same for formats that came later: drawn apart, so that the files above stay.
+LATER_SCALE_OFFSETS = {
+    T.IQ1_S: [0], T.IQ1_M: [], T.IQ2_XXS: [0], T.IQ2_XS: [0], T.IQ2_S: [0], T.IQ3_XXS: [0], T.IQ3_S: [0],
+    T.TQ1_0: [52], T.TQ2_0: [64], T.MXFP4: [],
+}
 QUANTIZABLE = [T.F16, T.BF16, T.Q4_0, T.Q4_1, T.Q5_0, T.Q5_1, T.Q8_0]
 
 
@@ -37,12 +42,25 @@ def random_scales(random, count):
     return random.permutation(scales)
 
 
-def random_blocks(random, qtype):
+def random_blocks(random, qtype, offsets):
     block_len, block_bytes = gguf.GGML_QUANT_SIZES[qtype]
     blocks = random.integers(0, 256, (NUM_VALUES // block_len, block_bytes), dtype=np.uint8)
-    for offset in SCALE_OFFSETS[qtype]:
+    for offset in offsets:
         blocks[:, offset:offset + 2] = random_scales(random, len(blocks)).view(np.uint8).reshape(-1, 2)
+    if qtype == T.IQ1_M:
+        spread_scales(blocks, random_scales(random, len(blocks)))
+    if qtype == T.MXFP4:  # Exponents whose values are all finite.
+        blocks[:, 0] = random.integers(0, 253, len(blocks))
+        blocks[:4, 0] = [0, 1, 2, 252]
     return blocks
+
+
+def spread_scales(blocks, scales):
+    """IQ1_M keeps four bits of its float16 scale at the top of each of its last four words."""
+    words = blocks[:, 48:].copy().view(np.uint16)
+    for i in range(4):
+        words[:, i] = (words[:, i] & 0x0FFF) | ((scales.view(np.uint16) >> (4 * i) & 15) << 12)
+    blocks[:, 48:] = words.view(np.uint8)
 
 
 def ggml_dequantize(qtype, blocks):
@@ -54,9 +72,9 @@ def ggml_dequantize(qtype, blocks):
     return values
 
 
-def make_blocks(out, random):
-    for qtype in SCALE_OFFSETS:
-        blocks = np.ascontiguousarray(random_blocks(random, qtype))
+def make_blocks(out, random, formats):
+    for qtype, offsets in formats.items():
+        blocks = np.ascontiguousarray(random_blocks(random, qtype, offsets))
         values = gguf.quants.dequantize(blocks, qtype).reshape(-1)
         assert np.array_equal(values.view(np.uint32), ggml_dequantize(qtype, blocks).view(np.uint32)), qtype
         (out / f"{qtype.name}.blocks").write_bytes(blocks.tobytes())
@@ -81,8 +99,9 @@ def main():
     out = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "tests/golden/tensor")
     out.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(7)
-    make_blocks(out, random)
+    make_blocks(out, random, SCALE_OFFSETS)
     make_quantized(out, random)
+    make_blocks(out, np.random.default_rng(8), LATER_SCALE_OFFSETS)
 
 
 if __name__ == "__main__":
