@@ -1,5 +1,7 @@
 #include "formats/gguf.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -323,6 +325,13 @@ Result<std::uint64_t> data_bytes(DType dtype, const Shape& shape, std::string_vi
   return checked_mul(shape.num_elements() / info.block_len, info.block_bytes, what);
 }
 
+std::string dtype_names() {
+  std::vector<std::string_view> names;
+  for (const DTypeInfo& info : all_dtypes())
+    names.push_back(info.name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
 Result<TensorInfo> read_tensor_info(ByteReader& reader, AllocationBudget& budget) {
   HEARTH_ASSIGN_OR_RETURN(const auto name, read_name(reader, kMaxTensorNameBytes, "tensor name"));
   const std::string what = fmt::format("tensor '{}'", name);
@@ -333,8 +342,9 @@ Result<TensorInfo> read_tensor_info(ByteReader& reader, AllocationBudget& budget
   HEARTH_ASSIGN_OR_RETURN(const auto gguf_type, reader.read<std::uint32_t>(what));
   const auto dtype = dtype_from_gguf(gguf_type);
   if (!dtype.has_value()) {
-    return error(StatusCode::kUnimplemented, "{} has type {} ({}), which is not supported", what,
-                 gguf_type, gguf_type_name(gguf_type));
+    return error(StatusCode::kUnimplemented,
+                 "{} has type {} ({}), which is not supported; supported: {}", what, gguf_type,
+                 gguf_type_name(gguf_type), dtype_names());
   }
   info.view.dtype = *dtype;
   HEARTH_ASSIGN_OR_RETURN(info.num_bytes, data_bytes(*dtype, info.view.shape, what));

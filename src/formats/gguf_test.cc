@@ -278,8 +278,9 @@ const std::vector<Malformed>& malformed_tensors() {
          w.tensors()[0].dims = {33, 32};
          w.tensors()[0].type = 2;
        }},
-      {"UnsupportedType", StatusCode::kUnimplemented, "type 16 (IQ2_XXS)",
-       [](GgufWriter& w) { w.tensors()[0].type = 16; }},
+      {"UnsupportedType", StatusCode::kUnimplemented,
+       "type 40 (NVFP4), which is not supported; supported: F32, F16, BF16,",
+       [](GgufWriter& w) { w.tensors()[0].type = 40; }},
       {"UnknownType", StatusCode::kUnimplemented, "type 1000 (unknown)",
        [](GgufWriter& w) { w.tensors()[0].type = 1000; }},
       {"MisalignedOffset", StatusCode::kDataLoss, "offset 8, not a multiple of 32",

@@ -76,9 +76,9 @@ TEST(ModelFileTest, ReadsATinyModelFromDisk) {
   EXPECT_EQ(file->find_tensor("output.weight"), nullptr);
 }
 
-TEST(ModelFileTest, ReadsTheTinyModelInEveryFormat) {
+TEST(ModelFileTest, ReadsTheTinyModelInEveryFormatThatIsWritten) {
   for (const DTypeInfo& info : all_dtypes()) {
-    if (info.dtype == DType::kI32) continue;
+    if (info.dtype == DType::kI32 || !can_quantize(info.dtype)) continue;
     const auto bytes = test::tiny_llama_bytes({.dtype = info.dtype, .tied = false, .bias = true});
     const auto file = ModelFile::parse(bytes);
     ASSERT_TRUE(file.has_value()) << info.name << ": " << file.error().to_string();
