@@ -33,6 +33,20 @@ void add_cpu_options(OptionSet& options, std::size_t& num_threads, std::string& 
                .advanced = true});
 }
 
+void add_encoder_precision(OptionSet& options, EncoderPrecision& target) {
+  const auto choice = [](EncoderPrecision precision) {
+    return std::pair(encoder_precision_name(precision), precision);
+  };
+  options.add(target,
+              {.name = "encoder-precision",
+               .help = "How encoders multiply by weights in plain floats. bf16 rounds weights and "
+                       "inputs to bfloat16 and sums in float32: nearly twice as fast on CPUs with "
+                       "AVX512-BF16, and slower on others. auto: bf16 on such CPUs if the vectors "
+                       "of trial texts keep a cosine of 0.99996 to those of f32, else f32."},
+              {choice(EncoderPrecision::kAuto), choice(EncoderPrecision::kF32),
+               choice(EncoderPrecision::kBf16)});
+}
+
 void add_quantize(OptionSet& options, std::string& target) {
   options.add(target, {.name = "quantize",
                        .help = "Store the weights of a float model in fewer bits while loading, "
@@ -65,6 +79,7 @@ void ModelFlags::declare(OptionSet& options) {
                        "sequences of max-model-len tokens can use. 0: chosen from what this "
                        "machine or container has."});
   add_kv_cache_dtype(options, options_.engine.kv_cache_dtype);
+  add_encoder_precision(options, options_.encoder_precision);
   options.section("Speculation");
   options.add(options_.engine.speculation,
               {.name = "speculation",

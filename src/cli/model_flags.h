@@ -16,6 +16,9 @@ void add_kv_cache_dtype(OptionSet& options, DType& target);
 // Declares --threads and --kernels, which make_cpu_device() takes.
 void add_cpu_options(OptionSet& options, std::size_t& num_threads, std::string& kernels);
 
+// Declares --encoder-precision.
+void add_encoder_precision(OptionSet& options, EncoderPrecision& target);
+
 // Declares --quantize, a recipe's name or empty, which quantize_on_load() takes.
 void add_quantize(OptionSet& options, std::string& target);
 

@@ -113,6 +113,8 @@ struct ServedModel::Impl {
   Status chat_template_status;
   SamplingParams sampling_defaults;
   std::optional<PackedCache> packed_cache;
+  EncoderPrecision precision = EncoderPrecision::kF32;
+  bool needs_f32 = false;  // The encoder was not exact enough in bf16.
   std::unique_ptr<Device> device;
   std::unique_ptr<Engine> engine;
   std::unique_ptr<EmbeddingEngine> embedder;
@@ -132,7 +134,11 @@ struct ServedModel::Impl {
   Result<std::unique_ptr<Model>> load_parts(const std::filesystem::path& template_override);
   Status start_engine(std::unique_ptr<Model> model, EngineOptions options, Metrics& metrics);
   Status load_generator(const ServedModelOptions& options, Metrics& metrics);
-  Status load_embedder(const EngineOptions& options, Metrics& metrics);
+  Status load_embedder(const ServedModelOptions& served, Metrics& metrics);
+  Result<std::unique_ptr<Encoder>> load_encoder_by(const ServedModelOptions& options,
+                                                   const EncoderLimits& limits);
+  Result<std::unique_ptr<Encoder>> load_encoder_as_exact(const ServedModelOptions& options,
+                                                         const EncoderLimits& limits);
   Status load_sampling_defaults();
   Status make_device(const ServedModelOptions& options);
 };
@@ -182,10 +188,13 @@ Status ServedModel::Impl::make_device(const ServedModelOptions& options) {
                                             .source = fmt::format("{} {:016x}", source, digest),
                                             .min_bytes = options.min_packed_bytes});
   }
-  HEARTH_ASSIGN_OR_RETURN(
-      device, make_cpu_device({.num_threads = options.num_threads,
-                               .kernels = options.kernels,
-                               .packed_cache = packed_cache ? &*packed_cache : nullptr}));
+  HEARTH_ASSIGN_OR_RETURN(device,
+                          make_cpu_device({.num_threads = options.num_threads,
+                                           .kernels = options.kernels,
+                                           .packed_cache = packed_cache ? &*packed_cache : nullptr,
+                                           .float_products = precision == EncoderPrecision::kBf16
+                                                                 ? FloatProducts::kBf16
+                                                                 : FloatProducts::kF32}));
   return {};
 }
 
@@ -216,12 +225,48 @@ Status ServedModel::Impl::start_engine(std::unique_ptr<Model> model, EngineOptio
 }
 
 Status ServedModel::Impl::load_generator(const ServedModelOptions& options, Metrics& metrics) {
+  HEARTH_RETURN_IF_ERROR(make_device(options));
   if (options.sampling_defaults) HEARTH_RETURN_IF_ERROR(load_sampling_defaults());
   HEARTH_ASSIGN_OR_RETURN(auto model, load_parts(options.chat_template_file));
   return start_engine(std::move(model), options.engine, metrics);
 }
 
-Status ServedModel::Impl::load_embedder(const EngineOptions& options, Metrics& metrics) {
+Result<std::unique_ptr<Encoder>> ServedModel::Impl::load_encoder_by(
+    const ServedModelOptions& options, const EncoderLimits& limits) {
+  if (options.encoder_precision == EncoderPrecision::kAuto &&
+      may_round_products(file, options.kernels)) {
+    return load_encoder_as_exact(options, limits);
+  }
+  if (options.encoder_precision == EncoderPrecision::kBf16) precision = EncoderPrecision::kBf16;
+  HEARTH_RETURN_IF_ERROR(make_device(options));
+  return load_encoder(file, *device, limits);
+}
+
+// In bfloat16 if that hardly changes what the model makes of a few texts.
+Result<std::unique_ptr<Encoder>> ServedModel::Impl::load_encoder_as_exact(
+    const ServedModelOptions& options, const EncoderLimits& limits) {
+  HEARTH_ASSIGN_OR_RETURN(
+      const PrecisionProbe probe,
+      PrecisionProbe::make(file, {.num_threads = options.num_threads, .kernels = options.kernels}));
+  precision = EncoderPrecision::kBf16;
+  HEARTH_RETURN_IF_ERROR(make_device(options));
+  HEARTH_ASSIGN_OR_RETURN(auto encoder, load_encoder(file, *device, limits));
+  const PrecisionGap gap = probe.compare(*encoder);
+  const std::string_view verdict = gap.is_small() ? "bf16" : "f32";
+  if (encoder->config().is_classifier()) {
+    log::info("encoder precision {}: in bf16 outputs of {} trial texts change by {:.4f} at most",
+              verdict, gap.num_texts, gap.largest_change);
+  } else {
+    log::info("encoder precision {}: in bf16 vectors of {} trial texts keep a cosine of {:.7f}",
+              verdict, gap.num_texts, gap.least_cosine);
+  }
+  if (gap.is_small()) return encoder;
+  needs_f32 = true;
+  return error(StatusCode::kInternal, "the encoder is not exact enough in bf16");
+}
+
+Status ServedModel::Impl::load_embedder(const ServedModelOptions& served, Metrics& metrics) {
+  const EngineOptions& options = served.engine;
   chat_template_status = Status(StatusCode::kNotFound, "an encoder does not chat");
   HEARTH_ASSIGN_OR_RETURN(const EncoderConfig description, read_encoder_description(file));
   const std::size_t max_len =
@@ -234,7 +279,7 @@ Status ServedModel::Impl::load_embedder(const EngineOptions& options, Metrics& m
     HEARTH_ASSIGN_OR_RETURN(tokenizer, Tokenizer::load(file));
     return {};
   });
-  auto encoder = load_encoder(file, *device, limits);
+  auto encoder = load_encoder_by(served, limits);
   HEARTH_RETURN_IF_ERROR(text.get());
   if (!encoder) return encoder.error();
   HEARTH_RETURN_IF_ERROR(check_vocabulary(*tokenizer, description.vocab_size));
@@ -272,9 +317,16 @@ Result<std::unique_ptr<ServedModel>> ServedModel::load(const ServedModelOptions&
           .count();
   impl->digest = digest_of(impl->file);
   impl->main_dtype = main_dtype_of(impl->file);
-  HEARTH_RETURN_IF_ERROR(impl->make_device(options));
-  HEARTH_RETURN_IF_ERROR(is_encoder(impl->file) ? impl->load_embedder(options.engine, metrics)
-                                                : impl->load_generator(options, metrics));
+  const Status loaded = is_encoder(impl->file) ? impl->load_embedder(options, metrics)
+                                               : impl->load_generator(options, metrics);
+  if (impl->needs_f32) {
+    // Anew: binding gave back what the rounded weights were made from.
+    impl.reset();
+    ServedModelOptions exact = options;
+    exact.encoder_precision = EncoderPrecision::kF32;
+    return load(exact, metrics);
+  }
+  HEARTH_RETURN_IF_ERROR(loaded);
   HEARTH_RETURN_IF_ERROR(impl->intact());
   if (impl->packed_cache) impl->packed_cache->keep();
 
@@ -346,6 +398,9 @@ std::string_view ServedModel::main_dtype() const {
 
 std::string_view ServedModel::device_description() const {
   return impl_->device->description();
+}
+EncoderPrecision ServedModel::encoder_precision() const {
+  return impl_->precision;
 }
 Engine& ServedModel::engine() const {
   HEARTH_CHECK(impl_->engine != nullptr);

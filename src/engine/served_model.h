@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "engine/embedding_engine.h"
+#include "engine/encoder_precision.h"
 #include "engine/engine.h"
 #include "formats/model_file.h"
 #include "kernels/device.h"
@@ -39,6 +40,7 @@ struct ServedModelOptions {
   // so many bytes. Empty: nowhere.
   std::filesystem::path packed_weights_dir;
   std::size_t min_packed_bytes = 0;
+  EncoderPrecision encoder_precision = EncoderPrecision::kAuto;
   bool sampling_defaults = true;  // Take those that the model's files recommend.
   // An encoder takes max_model_len, max_num_batched_tokens and max_queued_requests from here.
   EngineOptions engine;
@@ -78,6 +80,8 @@ class ServedModel {
   Status intact() const;
   std::string_view main_dtype() const;  // The number format of most weights, by bytes.
   std::string_view device_description() const;
+  // In which an encoder multiplies its float weights: never kAuto.
+  EncoderPrecision encoder_precision() const;
   // Of a model that generates text; there is one unless there is an embedder.
   Engine& engine() const;
   // Of an encoder; else nullptr.

@@ -94,18 +94,23 @@ Status CpuWeight::pack(std::string_view name, ThreadPool& pool, WeightMemory& me
   return {};
 }
 
-CpuDevice::CpuDevice(ChosenKernels kernels, std::size_t num_threads, PackedCache* packed_cache)
+CpuDevice::CpuDevice(ChosenKernels kernels, std::size_t num_threads,
+                     const CpuDeviceOptions& options)
     : pool_(num_threads),
       kernels_(*kernels.table),
-      description_(fmt::format("cpu ({}, {} thread{})", kernels.name, num_threads,
-                               num_threads == 1 ? "" : "s")),
-      packed_cache_(packed_cache),
+      description_(fmt::format("cpu ({}, {} thread{}{})", kernels.name, num_threads,
+                               num_threads == 1 ? "" : "s",
+                               options.float_products == FloatProducts::kBf16 ? ", bf16" : "")),
+      packed_cache_(options.packed_cache),
+      float_products_(options.float_products),
       attention_memory_(num_threads) {}
 
 Result<std::unique_ptr<WeightMatrix>> CpuDevice::prepare_weight(const TensorView& tensor) {
   HEARTH_ASSIGN_OR_RETURN(auto weight, make_weight(tensor));
   if (weight->packed_format()) {
     HEARTH_RETURN_IF_ERROR(weight->pack(tensor.name, pool_, weight_memory_, packed_cache_));
+  } else if (float_products_ == FloatProducts::kBf16) {
+    HEARTH_RETURN_IF_ERROR(weight->round(pool_, weight_memory_));
   }
   return weight;
 }
@@ -270,7 +275,7 @@ Result<std::unique_ptr<Device>> make_cpu_device(const CpuDeviceOptions& options)
   HEARTH_ASSIGN_OR_RETURN(const ChosenKernels kernels, choose_kernels(options.kernels));
   const std::size_t num_threads =
       options.num_threads != 0 ? options.num_threads : ThreadPool::available_cpus();
-  return std::make_unique<CpuDevice>(kernels, num_threads, options.packed_cache);
+  return std::make_unique<CpuDevice>(kernels, num_threads, options);
 }
 
 }  // namespace hearth

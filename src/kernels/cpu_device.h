@@ -16,7 +16,12 @@
 
 namespace hearth {
 
-// Either packed panels, or the file's own float rows.
+// Elements of a row that is read in pairs.
+constexpr std::size_t padded_to_pairs(std::size_t len) {
+  return (len + 1) / 2 * 2;
+}
+
+// Packed panels, panels of bfloat16, or the file's own float rows.
 class CpuWeight final : public WeightMatrix {
  public:
   CpuWeight(const TensorView& tensor, std::size_t out_features, std::size_t in_features);
@@ -29,6 +34,8 @@ class CpuWeight final : public WeightMatrix {
   std::optional<PackedFormat> packed_format() const { return format_; }
   const std::uint8_t* panel(std::size_t idx) const { return panels_.data + idx * panel_bytes_; }
   std::size_t panel_bytes() const { return panel_bytes_; }
+  // Panels of a float format, rounded to bfloat16.
+  bool is_rounded() const { return !format_ && panels_.size > 0; }
   bool is_ready_for_products() const { return !format_ || panels_.size > 0; }
   // Must be a float format.
   FloatFormat float_format() const;
@@ -36,6 +43,8 @@ class CpuWeight final : public WeightMatrix {
   // Gets the panels from `cache` (nullptr: there is none), or packs them. kResourceExhausted when
   // there is no memory for them.
   Status pack(std::string_view name, ThreadPool& pool, WeightMemory& memory, PackedCache* cache);
+  // Makes bfloat16 panels of a float format. Likewise.
+  Status round(ThreadPool& pool, WeightMemory& memory);
 
  private:
   std::span<const std::byte> data_;
@@ -48,7 +57,7 @@ class CpuWeight final : public WeightMatrix {
 
 class CpuDevice final : public Device {
  public:
-  CpuDevice(ChosenKernels kernels, std::size_t num_threads, PackedCache* packed_cache);
+  CpuDevice(ChosenKernels kernels, std::size_t num_threads, const CpuDeviceOptions& options);
 
   std::string_view description() const override { return description_; }
   ThreadPool& host_threads() override { return pool_; }
@@ -96,13 +105,17 @@ class CpuDevice final : public Device {
 
   // Fills activations_: tiles of up to kMaxTileRows rows, each [groups, rows of the tile].
   void quantize(ConstMatrixView input);
+  // Fills rounded_: rows of padded_to_pairs(input.cols) values.
+  void round(ConstMatrixView input);
 
   ThreadPool pool_;
   const KernelTable& kernels_;
   std::string description_;
   WeightMemory weight_memory_;
   PackedCache* packed_cache_;
+  FloatProducts float_products_;
   AlignedBuffer<ActivationGroup> activations_;
+  AlignedBuffer<std::uint16_t> rounded_;
   AttentionMemory attention_memory_;
 };
 

@@ -22,6 +22,7 @@ struct LinearJob {
   const KernelTable* kernels = nullptr;
   ConstMatrixView input;
   const ActivationGroup* activations = nullptr;
+  const std::uint16_t* rounded = nullptr;
   std::span<const LinearOutput> outputs;
   std::size_t unit_ends[kMaxOutputs] = {};  // Units of outputs 0 .. i together.
   std::size_t num_units = 0;
@@ -68,6 +69,15 @@ void LinearJob::run_unit(std::size_t unit, std::size_t tile) const {
         kernels->multiply_panel[static_cast<std::size_t>(*weight.packed_format())];
     multiply(weight.panel(local_unit), num_groups, activations + first_row * num_groups, num_rows,
              buffer.values);
+  } else if (weight.is_rounded()) {
+    const std::size_t stride = padded_to_pairs(input.cols);
+    kernels->multiply_bf16(
+        {.panel = reinterpret_cast<const std::uint16_t*>(weight.panel(local_unit)),
+         .input = rounded + first_row * stride,
+         .input_stride = stride,
+         .num_rows = num_rows,
+         .num_pairs = stride / 2,
+         .out = buffer.values});
   } else {
     const FloatProduct product = {
         .weights = weight.row(first_column),
@@ -116,6 +126,9 @@ void choose_task_size(LinearJob& job, std::size_t unit_bytes, std::size_t num_th
 
 void CpuDevice::reserve(const DeviceLimits& limits) {
   activations_.grow_to(limits.max_tokens * (limits.max_features / kGroupLen));
+  if (float_products_ == FloatProducts::kBf16) {
+    rounded_.grow_to(limits.max_tokens * padded_to_pairs(limits.max_features));
+  }
   attention_memory_.reserve(limits.max_head_dim);
 }
 
@@ -135,6 +148,7 @@ void CpuDevice::linear(ConstMatrixView input, std::span<const LinearOutput> outp
   if (input.rows == 0 || outputs.empty()) return;
   LinearJob job = {.kernels = &kernels_, .input = input, .outputs = outputs};
   bool any_packed = false;
+  bool any_rounded = false;
   std::size_t unit_bytes = 1;
   for (std::size_t i = 0; i < outputs.size(); ++i) {
     const LinearOutput& output = outputs[i];
@@ -142,13 +156,17 @@ void CpuDevice::linear(ConstMatrixView input, std::span<const LinearOutput> outp
     HEARTH_CHECK(weight.in_features() == input.cols && weight.is_ready_for_products());
     HEARTH_CHECK(output.out.rows == input.rows && output.out.cols == weight.out_features());
     any_packed = any_packed || weight.packed_format().has_value();
-    unit_bytes = std::max(unit_bytes, weight.packed_format() ? weight.panel_bytes()
-                                                             : weight.row_bytes() * kPanelColumns);
+    any_rounded = any_rounded || weight.is_rounded();
+    unit_bytes =
+        std::max(unit_bytes, weight.panel_bytes() > 0 ? weight.panel_bytes()
+                                                      : weight.row_bytes() * kPanelColumns);
     job.num_units += weight.num_panels();
     job.unit_ends[i] = job.num_units;
   }
   if (any_packed) quantize(input);
+  if (any_rounded) round(input);
   job.activations = activations_.data();
+  job.rounded = rounded_.data();
   job.num_tiles = (input.rows + kMaxTileRows - 1) / kMaxTileRows;
   choose_task_size(job, unit_bytes, pool_.num_threads());
   pool_.run(job.num_unit_blocks() * job.num_tile_blocks(),

@@ -207,7 +207,7 @@ class Device {
  public:
   virtual ~Device() = default;
 
-  // "cpu (avx512, 2 threads)".
+  // "cpu (avx512, 2 threads)", or with rounded products "cpu (avx512-bf16, 2 threads, bf16)".
   virtual std::string_view description() const = 0;
 
   // The device's threads on the host, for the caller's own work between operations: a second set
@@ -284,11 +284,19 @@ class Device {
 
 class PackedCache;
 
+// How products with weights in plain floats (F32, F16, BF16) are computed; quantized weights have
+// their own way.
+enum class FloatProducts : std::uint8_t {
+  kF32,   // Weights and inputs as they are.
+  kBf16,  // Both rounded to bfloat16, weights once, on loading; sums in float32.
+};
+
 struct CpuDeviceOptions {
   std::size_t num_threads = 0;        // 0: ThreadPool::available_cpus().
   std::string_view kernels = "auto";  // A name from kernel_sets(), or "auto": the best one.
   // Where packed weights come from and go to; outlives the device. nullptr: always packed anew.
   PackedCache* packed_cache = nullptr;
+  FloatProducts float_products = FloatProducts::kF32;
 };
 
 // kInvalidArgument with the available names when the kernel set does not exist or this CPU lacks

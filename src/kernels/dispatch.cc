@@ -21,18 +21,26 @@ struct Feature {
 
 #if defined(__x86_64__)
 
-bool has_avx_vnni() {
+// A bit of leaf 7, sub-leaf 1.
+bool has_newer_feature(unsigned bit) {
   unsigned eax = 0;
   unsigned ebx = 0;
   unsigned ecx = 0;
   unsigned edx = 0;
-  // Leaf 7, sub-leaf 1; 256-bit state is what AVX2 support has established.
-  return __builtin_cpu_supports("avx2") != 0 &&
-         __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & (1U << 4)) != 0;
+  return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0 && (eax & (1U << bit)) != 0;
+}
+
+// That the system keeps the registers is what the support of AVX2 or AVX-512 has established.
+bool has_avx_vnni() {
+  return __builtin_cpu_supports("avx2") != 0 && has_newer_feature(4);
+}
+
+bool has_avx512_bf16() {
+  return __builtin_cpu_supports("avx512f") != 0 && has_newer_feature(5);
 }
 
 // The compiler's runtime asks the operating system as well as the CPU.
-std::array<Feature, 9> detect_features() {
+std::array<Feature, 10> detect_features() {
   return {{{"avx2", __builtin_cpu_supports("avx2") != 0},
            {"fma", __builtin_cpu_supports("fma") != 0},
            {"f16c", __builtin_cpu_supports("f16c") != 0},
@@ -41,7 +49,8 @@ std::array<Feature, 9> detect_features() {
            {"avx512bw", __builtin_cpu_supports("avx512bw") != 0},
            {"avx512dq", __builtin_cpu_supports("avx512dq") != 0},
            {"avx512vl", __builtin_cpu_supports("avx512vl") != 0},
-           {"avx512vnni", __builtin_cpu_supports("avx512vnni") != 0}}};
+           {"avx512vnni", __builtin_cpu_supports("avx512vnni") != 0},
+           {"avx512bf16", has_avx512_bf16()}}};
 }
 
 #elif defined(__aarch64__)
@@ -92,6 +101,8 @@ const std::vector<KernelSet>& all_sets() {
                               const KernelTable* table) {
       if (table != nullptr) found.push_back({{name, needs, has_all(needs)}, table});
     };
+    add("avx512-bf16", "avx2 fma f16c avx512f avx512bw avx512dq avx512vl avx512vnni avx512bf16",
+        avx512_bf16_kernels());
     add("avx512", "avx2 fma f16c avx512f avx512bw avx512dq avx512vl avx512vnni", avx512_kernels());
     add("avx2-vnni", "avx2 fma f16c avxvnni", avx2_vnni_kernels());
     add("avx2-vnni512", "avx2 fma f16c avx512f avx512vl avx512vnni", avx2_vnni512_kernels());
@@ -122,6 +133,11 @@ std::string_view best_kernel_set() {
     if (set.info.supported) return set.info.name;
   }
   return "reference";
+}
+
+bool multiplies_bf16_fast(std::string_view kernels) {
+  const auto chosen = choose_kernels(kernels);
+  return chosen.has_value() && chosen->table->bf16_is_fast;
 }
 
 std::string cpu_features() {

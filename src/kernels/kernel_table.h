@@ -12,6 +12,10 @@
 // - Products of float weights, sums and sums of squares: kVirtualLanes chains, element k in chain
 //   k % kVirtualLanes, ascending, absent elements of the last round counted as zeros; then lane i
 //   is added to lane i + 8, i + 4, i + 2, i + 1.
+// - Products rounded to bfloat16: one float32 chain per output element over the pairs of the row,
+//   ascending, of each pair first the odd element, then the even one, with one rounding each: what
+//   VDPBF16PS does. It takes a sum below the smallest normal float for zero, the other sets do not;
+//   operands below it are zeros in all sets.
 // - Attention scores: one chain over the head's components, ascending; values: one chain over the
 //   positions, ascending. From a quantized cache: per group of components one chain without its
 //   scale, folded into the score with the scale, ascending; values by weight x scale.
@@ -214,6 +218,26 @@ struct FloatProduct {
   float* out = nullptr;  // [num_rows, kPanelColumns]; columns beyond num_columns untouched
 };
 
+// A panel of weights in bfloat16: for each pair of input features 16 columns of two values; missing
+// columns and features are zeros. Rows of inputs are rounded to the same length.
+struct Bf16Product {
+  const std::uint16_t* panel = nullptr;  // [num_pairs, kPanelColumns, 2]; aligned to a cache line
+  const std::uint16_t* input = nullptr;  // [num_rows, input_stride]
+  std::size_t input_stride = 0;          // Even, at least 2 * num_pairs.
+  std::size_t num_rows = 0;              // <= kMaxTileRows
+  std::size_t num_pairs = 0;
+  float* out = nullptr;  // [num_rows, kPanelColumns]; aligned to a cache line
+};
+
+// Round to nearest even as VCVTNEPS2BF16 does: what is below the smallest normal float becomes a
+// zero, a NaN a quiet one.
+static constexpr std::uint16_t round_to_bf16(std::uint32_t bits) {
+  const std::uint32_t magnitude = bits & 0x7fffffffU;
+  if (magnitude > 0x7f800000U) return static_cast<std::uint16_t>((bits >> 16) | 0x40U);
+  if (magnitude < 0x00800000U) return static_cast<std::uint16_t>((bits >> 16) & 0x8000U);
+  return static_cast<std::uint16_t>((bits + 0x7fffU + ((bits >> 16) & 1U)) >> 16);
+}
+
 enum class KvFormat : std::uint8_t { kF16, kQ8_0 };  // See KvLayerView in device.h.
 inline constexpr std::size_t kNumKvFormats = 2;
 inline constexpr std::size_t kKvScaleGroup = 32;  // Components that share a scale.
@@ -286,6 +310,12 @@ struct KernelTable {
 
   void (*multiply_float[kNumFloatFormats])(const FloatProduct& product);
 
+  void (*multiply_bf16)(const Bf16Product& product);
+  // out[i] = round_to_bf16(input[i])
+  void (*round_bf16)(const float* input, std::size_t len, std::uint16_t* out);
+  // The CPU multiplies bfloat16 faster than float32.
+  bool bf16_is_fast;
+
   // Group g of the row goes to out[g * out_stride].
   void (*quantize_row)(const float* input, std::size_t num_groups, ActivationGroup* out,
                        std::size_t out_stride);
@@ -322,6 +352,7 @@ struct KernelTable {
 };
 
 // Null when the set was not compiled in (another architecture).
+const KernelTable* avx512_bf16_kernels();
 const KernelTable* avx512_kernels();
 const KernelTable* avx2_vnni_kernels();
 const KernelTable* avx2_vnni512_kernels();

@@ -19,6 +19,8 @@ struct KernelSetInfo {
 std::span<const KernelSetInfo> kernel_sets();
 // The name "auto" stands for on this CPU.
 std::string_view best_kernel_set();
+// Whether the set of this name, or "auto", multiplies bfloat16 faster than float32.
+bool multiplies_bf16_fast(std::string_view kernels);
 // Features of this CPU that matter to Hearth, "avx2 fma f16c avx512f ...".
 std::string cpu_features();
 

@@ -176,6 +176,29 @@ void multiply_float(const FloatProduct& p) {
   }
 }
 
+void multiply_bf16(const Bf16Product& p) {
+  const auto value = [](std::uint16_t bits) {
+    return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+  };
+  for (std::size_t r = 0; r < p.num_rows; ++r) {
+    for (std::size_t column = 0; column < kPanelColumns; ++column) {
+      float sum = 0.0f;
+      for (std::size_t pair = 0; pair < p.num_pairs; ++pair) {
+        const std::uint16_t* w = p.panel + 2 * (pair * kPanelColumns + column);
+        const std::uint16_t* x = p.input + r * p.input_stride + 2 * pair;
+        sum = std::fma(value(w[1]), value(x[1]), sum);
+        sum = std::fma(value(w[0]), value(x[0]), sum);
+      }
+      p.out[r * kPanelColumns + column] = sum;
+    }
+  }
+}
+
+void round_bf16(const float* input, std::size_t len, std::uint16_t* out) {
+  for (std::size_t k = 0; k < len; ++k)
+    out[k] = round_to_bf16(std::bit_cast<std::uint32_t>(input[k]));
+}
+
 // ---- Quantization of activations
 // -----------------------------------------------------------------
 
@@ -417,6 +440,9 @@ constexpr KernelTable kTable = {
                        multiply_panel<P::kTernary>, multiply_panel<P::kMXFP4>},
     .multiply_float = {multiply_float<FloatFormat::kF32>, multiply_float<FloatFormat::kF16>,
                        multiply_float<FloatFormat::kBF16>},
+    .multiply_bf16 = multiply_bf16,
+    .round_bf16 = round_bf16,
+    .bf16_is_fast = false,
     .quantize_row = quantize_row,
     .rms_norm = rms_norm,
     .layer_norm = layer_norm,

@@ -84,7 +84,7 @@ double measure_loop(ThreadPool& threads, std::chrono::milliseconds budget, PeakL
   return macs_per_task * static_cast<double>(num_tasks) / seconds;
 }
 
-// None for a set that has the units of another at half their width, nor for plain loops.
+// None for a set that has the units of another, or half their width, nor for plain loops.
 const PeakLoops* loops_of(std::string_view kernels) {
   if (kernels == "avx512") return avx512_peak_loops();
   if (kernels == "avx2-vnni") return avx2_vnni_peak_loops();

@@ -37,6 +37,13 @@ struct Avx2 {
   static F load_bf16_partial(const std::uint16_t* p, std::size_t n) {
     return widen_bf16(partial_half(p, n));
   }
+  static F even_bf16(const std::uint16_t* p) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(eight_pairs(p), 16));
+  }
+  static F odd_bf16(const std::uint16_t* p) {
+    const I high = _mm256_set1_epi32(static_cast<std::int32_t>(0xffff0000U));
+    return _mm256_castsi256_ps(_mm256_and_si256(eight_pairs(p), high));
+  }
   static void store_f16(std::uint16_t* p, F x) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), narrow_f16(x));
   }
@@ -168,6 +175,9 @@ struct Avx2 {
   }
 
  private:
+  static __m256i eight_pairs(const std::uint16_t* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
   // 255 * 127 * 2 does not fit into 16 bits, 128 * 127 * 2 does: takes the zero point of 128 off
   // the weights and moves their signs to the inputs.
   template <int kQuads>

@@ -9,6 +9,7 @@
 //   dot<kBits, kQuads>    I = sum over kQuads of (unsigned weights x signed inputs) + an initial I
 //   kHasDotPair           there is dot_pair<kBits, kQuads>: the same for two rows of inputs
 //   kDotIsSigned8         8-bit dot products take the zero point of 128 off the weights themselves
+//   even_bf16, odd_bf16   the first or second values of kLanes pairs of bfloat16
 //   reduce_four           four times reduce, the same sums to four adjacent floats
 //   kScoreBlocks, kValueRegisters, kFloatAccumulators, kFloatRows
 //                         register tile shapes
@@ -19,6 +20,7 @@
 #include <utility>
 
 #include "kernels/kernel_table.h"
+#include "kernels/simd_bf16.h"
 #include "kernels/simd_elementwise.h"
 #include "kernels/simd_math.h"
 
@@ -853,6 +855,9 @@ constexpr KernelTable make_kernel_table() {
                          multiply_panel<V, P::kTernary>, multiply_panel<V, P::kMXFP4>},
       .multiply_float = {multiply_float<V, FloatFormat::kF32>, multiply_float<V, FloatFormat::kF16>,
                          multiply_float<V, FloatFormat::kBF16>},
+      .multiply_bf16 = multiply_bf16<V>,
+      .round_bf16 = round_bf16,
+      .bf16_is_fast = false,
       .quantize_row = quantize_row<V>,
       .rms_norm = rms_norm<V>,
       .layer_norm = layer_norm<V>,

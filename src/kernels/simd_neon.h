@@ -64,6 +64,19 @@ struct Neon {
     std::uint16_t lanes[kLanes];
     return load_bf16(copy_partial(p, n, lanes));
   }
+  static F even_bf16(const std::uint16_t* p) {
+    const auto even = [](const std::uint16_t* at) {
+      return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_u16(vld1q_u16(at)), 16));
+    };
+    return {even(p), even(p + 8)};
+  }
+  static F odd_bf16(const std::uint16_t* p) {
+    const auto odd = [](const std::uint16_t* at) {
+      const uint32x4_t high = vdupq_n_u32(0xffff0000U);
+      return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_u16(vld1q_u16(at)), high));
+    };
+    return {odd(p), odd(p + 8)};
+  }
   static void store_f16(std::uint16_t* p, F x) {
     vst1q_u16(p, vreinterpretq_u16_f16(vcvt_high_f16_f32(vcvt_f16_f32(x.lo), x.hi)));
   }

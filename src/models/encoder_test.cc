@@ -44,6 +44,10 @@ constexpr double kSmallestCosine = 0.9999;
 // these have few errors to average out.
 constexpr double kSmallestCosineQ8 = 0.99;
 
+// Of bfloat16, likewise: real models keep 0.9999.
+constexpr double kSmallestCosineBf16 = 0.9995;
+constexpr float kErrorBudgetBf16 = 0.1f;
+
 constexpr std::size_t kMaxTokens = 256;
 constexpr std::size_t kMaxSequences = 16;
 
@@ -90,9 +94,9 @@ std::vector<EncoderInput> inputs_of(const std::vector<GoldenSequence>& sequences
 // A loaded encoder with all that it borrows.
 class Loaded {
  public:
-  explicit Loaded(ModelFile file, std::size_t num_threads = 2, std::string_view kernels = "auto")
+  explicit Loaded(ModelFile file, const CpuDeviceOptions& device = {.num_threads = 2})
       : file_(std::move(file)),
-        device_(make_cpu_device({num_threads, kernels}).value()),
+        device_(make_cpu_device(device).value()),
         encoder_(load_encoder(file_, *device_, {kMaxTokens, kMaxSequences}).value()) {}
   explicit Loaded(std::string_view name) : Loaded(open_hf_directory(folder_of(name)).value()) {}
 
@@ -181,12 +185,14 @@ TEST_P(GoldenEncoder, CompanyThreadsAndKernelsChangeNoBit) {
   const auto golden = golden_of(GetParam());
   const std::vector<EncoderInput> all = inputs_of(golden);
   Vectors alone;
-  Loaded reference(open_hf_directory(folder_of(GetParam())).value(), 1, "reference");
+  Loaded reference(open_hf_directory(folder_of(GetParam())).value(),
+                   {.num_threads = 1, .kernels = "reference"});
   for (const GoldenSequence& sequence : golden)
     alone.push_back(reference.encode_one(sequence));
   for (const KernelSetInfo& set : kernel_sets()) {
     if (!set.supported) continue;
-    Loaded model(open_hf_directory(folder_of(GetParam())).value(), 3, set.name);
+    Loaded model(open_hf_directory(folder_of(GetParam())).value(),
+                 {.num_threads = 3, .kernels = set.name});
     EXPECT_EQ(model.encode(all), alone) << set.name;
     EXPECT_EQ(model.encode_one(golden.front()), alone.front()) << set.name;
   }
@@ -213,6 +219,31 @@ TEST_P(GoldenEncoder, QuantizedWeightsStayClose) {
   }
   for (const GoldenSequence& sequence : golden_of(GetParam()))
     EXPECT_GT(cosine(quantized.encode_one(sequence), sequence.outputs), kSmallestCosineQ8);
+}
+
+TEST_P(GoldenEncoder, RoundedProductsStayCloseAndKeepTheirBits) {
+  const auto golden = golden_of(GetParam());
+  const auto rounding = [](std::size_t num_threads, std::string_view kernels) {
+    return Loaded(
+        open_hf_directory(folder_of(GetParam())).value(),
+        {.num_threads = num_threads, .kernels = kernels, .float_products = FloatProducts::kBf16});
+  };
+  Loaded reference = rounding(1, "reference");
+  Vectors alone;
+  for (const GoldenSequence& sequence : golden) {
+    alone.push_back(reference.encode_one(sequence));
+    if (reference.config().is_classifier()) {
+      for (std::size_t i = 0; i < alone.back().size(); ++i)
+        EXPECT_NEAR(alone.back()[i], sequence.outputs[i], kErrorBudgetBf16);
+    } else {
+      EXPECT_GT(cosine(alone.back(), sequence.outputs), kSmallestCosineBf16);
+    }
+  }
+  for (const KernelSetInfo& set : kernel_sets()) {
+    if (!set.supported) continue;
+    Loaded model = rounding(3, set.name);
+    EXPECT_EQ(model.encode(inputs_of(golden)), alone) << set.name;
+  }
 }
 
 TEST_P(GoldenEncoder, EncodingAllocatesNothing) {
@@ -338,7 +369,7 @@ std::string lacking(std::string_view name, std::string_view left_out) {
   out.write(reinterpret_cast<const char*>(written.data()), std::ssize(written));
   out.close();
   const ModelFile file = open_hf_directory(changed.path()).value();
-  const auto device = make_cpu_device({1, "auto"}).value();
+  const auto device = make_cpu_device({.num_threads = 1}).value();
   const auto encoder = load_encoder(file, *device, {kMaxTokens, kMaxSequences});
   return encoder.has_value() ? "" : encoder.error().message();
 }
@@ -367,7 +398,7 @@ TEST(Encoders, CountWhatTheyHold) {
 }
 
 TEST(Encoders, AreNoDecodersAndTheOtherWayRound) {
-  const auto device = make_cpu_device({1, "auto"}).value();
+  const auto device = make_cpu_device({.num_threads = 1}).value();
   const ModelFile encoder = open_hf_directory(folder_of("bert-cls")).value();
   const auto as_decoder = Model::load(encoder, *device);
   ASSERT_FALSE(as_decoder.has_value());

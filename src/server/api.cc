@@ -44,6 +44,7 @@ json::Value encoder_meta_json(const ModelRef& model) {
   } else {
     out.append("labels", json::Array(config.labels.begin(), config.labels.end()));
   }
+  if (!model.encoder_precision.empty()) out.append("encoder_precision", model.encoder_precision);
   out.append("architecture", config.architecture);
   return out;
 }

@@ -18,7 +18,8 @@ ModelRef ModelRef::of(const ServedModel& model) {
           .embedder = model.embedder(),
           .sampling_defaults = model.sampling_defaults(),
           .digest = model.digest(),
-          .precision = std::string(model.main_dtype())};
+          .precision = std::string(model.main_dtype()),
+          .encoder_precision = std::string(encoder_precision_name(model.encoder_precision()))};
 }
 
 std::string ModelRef::fingerprint() const {
