@@ -1,7 +1,10 @@
 # One module = one folder below src/ = one static library. A module links only what stands below it
 # on the ladder (ARCHITECTURE.md); `LINKS` is where that order is enforced.
 #
-#   hearth_module(NAME LINKS hearth::base fmt::fmt ...)
+#   hearth_module(NAME [HOT] LINKS hearth::base fmt::fmt ...)
+#
+# HOT: its loops take the tests' time, so that sanitizer builds optimise it; elsewhere they save the
+# optimiser's own time, which is longer than what it would save.
 #
 # Sources are the folder's *.cc files. Files named *_test.cc become the executable hearth_NAME_test,
 # each of its test cases one ctest test with the module's name as label.
@@ -9,7 +12,7 @@ include(GoogleTest)
 find_package(GTest REQUIRED)
 
 function(hearth_module NAME)
-  cmake_parse_arguments(ARG "" "" "LINKS;TEST_LINKS" ${ARGN})
+  cmake_parse_arguments(ARG "HOT" "" "LINKS;TEST_LINKS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.cc)
   set(test_sources ${sources})
   list(FILTER sources EXCLUDE REGEX "_test\\.cc$")
@@ -19,6 +22,9 @@ function(hearth_module NAME)
     add_library(hearth_${NAME} STATIC ${sources})
     target_include_directories(hearth_${NAME} PUBLIC ${CMAKE_SOURCE_DIR}/src)
     target_link_libraries(hearth_${NAME} PUBLIC ${ARG_LINKS})
+    if(HEARTH_SANITIZE AND NOT ARG_HOT)
+      target_compile_options(hearth_${NAME} PRIVATE -O0)
+    endif()
   else()  # A module of headers only.
     add_library(hearth_${NAME} INTERFACE)
     target_include_directories(hearth_${NAME} INTERFACE ${CMAKE_SOURCE_DIR}/src)
