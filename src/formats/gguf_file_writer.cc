@@ -1,6 +1,8 @@
 #include "formats/gguf_file_writer.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -19,6 +21,7 @@ namespace hearth {
 namespace {
 
 constexpr std::uint64_t kAlignment = kGgufDefaultAlignment;
+constexpr std::string_view kPartialSuffix = ".partial";
 
 class Bytes {
  public:
@@ -167,6 +170,22 @@ std::string_view as_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
+// Whose process was killed while it wrote `path`: nobody holds their lock.
+void remove_left_overs(const std::filesystem::path& path) {
+  const std::string prefix = path.filename().string() + ".";
+  std::error_code failure;
+  std::filesystem::directory_iterator entry(directory_of(path), failure);
+  for (; !failure && entry != std::filesystem::directory_iterator(); entry.increment(failure)) {
+    const std::string name = entry->path().filename().string();
+    const bool ours = name.starts_with(prefix) && name.ends_with(kPartialSuffix) &&
+                      name.size() == prefix.size() + unique_name().size() + kPartialSuffix.size();
+    if (!ours) continue;
+    const Descriptor file(::open(entry->path().c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    if (!file.valid() || ::flock(file.get(), LOCK_EX | LOCK_NB) != 0) continue;
+    ::unlink(entry->path().c_str());
+  }
+}
+
 }  // namespace
 
 void GgufMetadata::set(const MetadataEntry& entry) {
@@ -205,9 +224,7 @@ std::uint64_t GgufTensorInfo::num_bytes() const {
 Result<GgufFileWriter> GgufFileWriter::create(const std::filesystem::path& path,
                                               const GgufMetadata& metadata,
                                               std::span<const GgufTensorInfo> tensors) {
-  std::filesystem::path temporary = path;
-  temporary += fmt::format(".{}.partial", unique_name());
-  GgufFileWriter writer(path, std::move(temporary));
+  GgufFileWriter writer(path);
   const Status begun = writer.begin(encode_head(metadata, tensors), tensors);
   if (!begun.ok()) {
     return std::unexpected(begun.with_context(fmt::format("cannot write '{}'", path.string())));
@@ -229,10 +246,24 @@ Status GgufFileWriter::begin(const std::vector<std::byte>& head,
     file_bytes_ += aligned(sizes_.back());
   }
   left_ = sizes_.empty() ? 0 : sizes_.front();
+  remove_left_overs(path_);
   HEARTH_RETURN_IF_ERROR(check_room(directory_of(path_), file_bytes_));
-  file_ = Descriptor(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-  if (!file_.valid()) return write_error(errno);
+  HEARTH_RETURN_IF_ERROR(create_locked());
   return write_all(file_.get(), as_text(head));
+}
+
+Status GgufFileWriter::create_locked() {
+  while (true) {
+    temporary_ = path_;
+    temporary_ += fmt::format(".{}{}", unique_name(), kPartialSuffix);
+    file_ = Descriptor(::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    if (!file_.valid()) return write_error(errno);
+    struct stat info = {};
+    if (::flock(file_.get(), LOCK_EX) != 0 || ::fstat(file_.get(), &info) != 0) {
+      return write_error(errno);
+    }
+    if (info.st_nlink > 0) return {};  // Else another process took it for a left-over.
+  }
 }
 
 GgufFileWriter::~GgufFileWriter() {

@@ -51,7 +51,8 @@ struct GgufTensorInfo {
   std::uint64_t num_bytes() const;
 };
 
-// Owns the temporary file and removes it unless finish() succeeded. Move only; not thread-safe.
+// Owns the temporary file, PATH.ID.partial, and removes it unless finish() succeeded; one that a
+// killed process left goes when the same path is written again. Move only; not thread-safe.
 class GgufFileWriter {
  public:
   // Writes everything before the tensors' data. kResourceExhausted, before anything is written,
@@ -74,8 +75,9 @@ class GgufFileWriter {
   Status finish();
 
  private:
-  GgufFileWriter(std::filesystem::path path, std::filesystem::path temporary)
-      : path_(std::move(path)), temporary_(std::move(temporary)) {}
+  explicit GgufFileWriter(std::filesystem::path path) : path_(std::move(path)) {}
+  // Opens a temporary file that no other process takes for one that was left.
+  Status create_locked();
   Status begin(const std::vector<std::byte>& head, std::span<const GgufTensorInfo> tensors);
 
   std::filesystem::path path_;

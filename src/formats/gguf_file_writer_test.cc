@@ -98,6 +98,25 @@ TEST(GgufFileWriter, AnUnfinishedFileLeavesTheOldOneAndNothingElse) {
   EXPECT_EQ(std::filesystem::file_size(path), sizeof(float));
 }
 
+TEST(GgufFileWriter, WhatAKilledProcessLeftGoesAndWhatAnotherWritesStays) {
+  const test::TempDirectory folder;
+  const auto path = folder.path() / "m.gguf";
+  const GgufTensorInfo tensors[] = {{"t", DType::kF32, shape_of({2})}};
+  const auto running = GgufFileWriter::create(path, {}, tensors);
+  ASSERT_TRUE(running.has_value());
+  const auto left = folder.path() / "m.gguf.0123456789abcdef.partial";
+  const std::filesystem::path others[] = {folder.path() / "m.gguf.partial",
+                                          folder.path() / "n.gguf.0123456789abcdef.partial"};
+  for (const auto& file : {left, others[0], others[1]})
+    test::write_bytes(file, bytes_of(std::vector<float>{1.0f}));
+  const auto second = GgufFileWriter::create(path, {}, tensors);
+  ASSERT_TRUE(second.has_value());
+  EXPECT_FALSE(std::filesystem::exists(left));
+  for (const auto& file : others)
+    EXPECT_TRUE(std::filesystem::exists(file));
+  EXPECT_EQ(files_in(folder.path()), 4u);  // Two being written, two of others.
+}
+
 TEST(GgufFileWriter, WhatIsNoRegularFileIsNotReplaced) {
   const test::TempDirectory directory;
   const auto pipe = directory.path() / "pipe";
