@@ -12,6 +12,14 @@ namespace hearth {
 
 enum class ExpertUse : std::uint8_t { kNever, kPerhaps, kAlways };
 
+// When attention and feed-forward both read the layer's input.
+enum class ParallelUse : std::uint8_t {
+  kNever,
+  kAlways,
+  kStated,        // As the key `use_parallel_residual` says; yes where it is silent.
+  kUnlessNormed,  // Where the feed-forward has no norm of its own.
+};
+
 // Everything that GGUF metadata does not say about a family because its name implies it. Fields
 // named like those of ModelConfig mean the same.
 struct Architecture {
@@ -20,14 +28,18 @@ struct Architecture {
   NormKind norm = NormKind::kRms;
   NormPlacement norm_placement = NormPlacement::kPre;
   bool norm_biases = true;
+  bool norm_gains = true;
   bool embedding_norm = false;
-  bool parallel_residual = false;
+  ParallelUse parallel = ParallelUse::kNever;
   bool bidirectional = false;  // An encoder.
   QkNorm qk_norm = QkNorm::kNone;
+  bool qk_norm_rotated = false;
   bool required_biases = false;
   PositionEncoding positions = PositionEncoding::kRope;
   RopeLayout rope_layout = RopeLayout::kHalves;
   std::size_t unrotated_period = 0;  // Every so manyth layer has no rotation; 0: all have.
+  bool unrotated_globals = false;    // Nor have those without a window, if others have one.
+  bool unscaled_windows = false;     // Layers with a window rotate without the scaling.
   Activation activation = Activation::kSilu;
   bool gated = true;
   ExpertUse experts = ExpertUse::kNever;
@@ -37,6 +49,7 @@ struct Architecture {
   bool scaled_embedding = false;  // By the square root of the width.
   // Files state scales of the embedding and of what blocks add, and a divisor of the logits.
   bool stated_scales = false;
+  bool stated_logit_factor = false;  // Files state a factor of the logits.
   // What files that do not say mean.
   std::size_t sliding_window = 0;
   // Of every so many layers the last one sees everything; 0: none of those with windows.

@@ -58,6 +58,7 @@ std::string positions_of(const Architecture& row) {
   }
   std::string text =
       row.rope_layout == RopeLayout::kInterleaved ? "RoPE, adjacent pairs" : "RoPE, split halves";
+  if (row.unrotated_globals) text += ", only with windows";
   if (row.unrotated_period > 0)
     text += fmt::format(", none in every layer {}", row.unrotated_period);
   if (row.global_period > 0) {
@@ -70,10 +71,13 @@ std::string positions_of(const Architecture& row) {
 
 std::string norms_of(const Architecture& row) {
   std::vector<std::string_view> parts = {row.norm == NormKind::kRms ? "RMS" : "LayerNorm"};
+  if (!row.norm_gains) parts.emplace_back("without weights");
   if (row.norm_placement == NormPlacement::kPrePost) parts.emplace_back("before and after");
   if (row.norm_placement == NormPlacement::kOutputs) parts.emplace_back("after");
   if (row.norm_placement == NormPlacement::kPost) parts.emplace_back("behind each sum");
-  if (row.qk_norm == QkNorm::kHead) parts.emplace_back("on Q and K");
+  if (row.qk_norm == QkNorm::kHead) {
+    parts.emplace_back(row.qk_norm_rotated ? "on rotated Q and K" : "on Q and K");
+  }
   if (row.qk_norm == QkNorm::kWhole) parts.emplace_back("on all heads of Q and of K");
   if (row.embedding_norm) parts.emplace_back("on the embedding");
   return fmt::format("{}", fmt::join(parts, ", "));
@@ -96,7 +100,10 @@ std::string_view activation_name(Activation activation) {
 std::string feed_forward_of(const Architecture& row) {
   std::string text =
       fmt::format("{}{}", row.gated ? "gated " : "", activation_name(row.activation));
-  if (row.parallel_residual) text += ", beside attention";
+  if (row.parallel != ParallelUse::kNever) {
+    text += row.parallel == ParallelUse::kAlways ? ", beside attention"
+                                                 : ", beside attention or behind it";
+  }
   if (row.experts == ExpertUse::kPerhaps) text += ", dense or experts";
   if (row.experts == ExpertUse::kAlways) text += ", experts";
   if (row.shared_expert) text += " and a shared one";

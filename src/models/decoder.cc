@@ -134,8 +134,10 @@ void Decoder::attend(std::size_t idx, ConstMatrixView input, const ForwardBatch&
 
   const LinearOutput qkv[] = {layer.q_proj.into(q), layer.k_proj.into(k), layer.v_proj.into(v)};
   device_.linear(input, qkv);
-  if (config_.qk_norm != QkNorm::kNone) norm_queries_and_keys(layer, num_tokens);
+  const bool normed = config_.qk_norm != QkNorm::kNone;
+  if (normed && !config_.qk_norm_rotated) norm_queries_and_keys(layer, num_tokens);
   rotate(plan.rope, num_tokens);
+  if (normed && config_.qk_norm_rotated) norm_queries_and_keys(layer, num_tokens);
   device_.store_kv(k, v, batch.sequences, config_.heads, cache);
   device_.attention(q, batch.sequences,
                     {.heads = config_.heads,

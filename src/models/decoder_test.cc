@@ -99,7 +99,10 @@ INSTANTIATE_TEST_SUITE_P(
                       "llama-rope-llama3", "llama-rope-yarn", "qwen2", "bloom", "bloom-six-heads",
                       "falcon", "falcon-two-norms", "gemma", "gemma2", "gemma3", "gpt2", "granite",
                       "granitemoe", "mixtral", "phi3", "phi3-short", "phi3-long", "phimoe",
-                      "phimoe-long", "qwen2moe", "qwen3", "qwen3moe", "smollm3"),
+                      "phimoe-long", "qwen2moe", "qwen3", "qwen3moe", "smollm3", "chatglm",
+                      "cohere2", "command-r", "ernie4_5", "exaone", "exaone4", "glm4", "gptneox",
+                      "gptneox-serial", "hunyuan", "internlm2", "olmo", "olmo2", "olmo3", "olmoe",
+                      "phi2", "seed_oss", "stablelm", "stablelm-parallel"),
     [](const auto& case_info) {
       std::string name = case_info.param;
       std::ranges::replace(name, '-', '_');

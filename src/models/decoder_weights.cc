@@ -26,6 +26,22 @@ void bind_stack(NamedBinder& binder, std::string_view name, const MatrixSpec& sp
     (experts[i].*member).weight = std::move(matrices[i]);
 }
 
+// Gate above up in one tensor, or in one each.
+void bind_expanding_stacks(NamedBinder& binder, const MatrixSpec& spec,
+                           std::span<FeedForward> experts) {
+  if (binder.has("ffn_gate_exps")) {
+    bind_stack(binder, "ffn_gate_exps", spec, experts, &FeedForward::gate_proj);
+    bind_stack(binder, "ffn_up_exps", spec, experts, &FeedForward::up_proj);
+    return;
+  }
+  std::vector<std::unique_ptr<WeightMatrix>> matrices(2 * experts.size());
+  binder.stacked_pairs("ffn_up_exps", spec, matrices);
+  for (std::size_t i = 0; i < experts.size(); ++i) {
+    experts[i].gate_proj.weight = std::move(matrices[2 * i]);
+    experts[i].up_proj.weight = std::move(matrices[2 * i + 1]);
+  }
+}
+
 void bind_experts(const ModelConfig& config, NamedBinder& binder, ExpertMixture& mixture) {
   const ExpertConfig& experts = config.experts;
   const std::size_t hidden = config.hidden_size;
@@ -35,8 +51,7 @@ void bind_experts(const ModelConfig& config, NamedBinder& binder, ExpertMixture&
   if (!mixture.router.weight) return;
   mixture.experts.resize(experts.num_experts);
   if (binder.has("ffn_up_exps")) {
-    bind_stack(binder, "ffn_gate_exps", {size, hidden}, mixture.experts, &FeedForward::gate_proj);
-    bind_stack(binder, "ffn_up_exps", {size, hidden}, mixture.experts, &FeedForward::up_proj);
+    bind_expanding_stacks(binder, {size, hidden}, mixture.experts);
     bind_stack(binder, "ffn_down_exps", {hidden, size}, mixture.experts, &FeedForward::down_proj);
   } else {
     // A matrix for each expert: directories, and GGUF files of the first mixtures.
@@ -55,8 +70,11 @@ void bind_layer_norms(const ModelConfig& config, NamedBinder& binder, DecoderLay
   }
   if (config.norm_placement == NormPlacement::kOutputs) return;
   if (!config.parallel_residual || binder.has("ffn_norm")) {
+    // Some converters name it by its place behind attention, as the class does.
+    const bool by_place =
+        config.norm_placement == NormPlacement::kPre && binder.has("post_attention_norm");
     binder.norm("attn_norm", layer.attention_norm);
-    binder.norm("ffn_norm", layer.feed_forward_norm);
+    binder.norm(by_place ? "post_attention_norm" : "ffn_norm", layer.feed_forward_norm);
     return;
   }
   // One norm for both, or a second one for attention.

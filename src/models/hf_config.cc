@@ -43,6 +43,16 @@ Status check_activation(const HfObject& config, const HfFamily& family) {
                      fmt::join(family.activations, "', '"));
 }
 
+Status check_refused(const HfObject& config, const HfFamily& family) {
+  for (const std::string_view key : family.refused) {
+    const json::Value* value = config.find(key);
+    if (value == nullptr || *value == json::Value(false)) continue;
+    return make_status(StatusCode::kUnimplemented, "{}: '{}' is {}; {} is supported without it",
+                       config.file(), key, json::dump(*value), family.class_name);
+  }
+  return {};
+}
+
 Status check_causal(const HfObject& config, const HfFamily& family) {
   if (family.is_encoder()) return {};  // Its own translation looks at that.
   HEARTH_ASSIGN_OR_RETURN(const auto both_ways, config.flag("use_bidirectional_attention"));
@@ -193,12 +203,13 @@ Result<std::uint32_t> rope_dim_of(const HfObject& config, const HfFamily& family
                  "{}: 'partial_rotary_factor' is {}; with rope scaling {} rotates whole heads only",
                  config.file(), *part, family.class_name);
   }
-  if (part.value_or(1.0) <= 0.0 || part.value_or(1.0) > 1.0) {
+  const double share = part.value_or(family.rope.part);
+  if (share <= 0.0 || share > 1.0) {
     return error(StatusCode::kDataLoss,
                  "{}: 'partial_rotary_factor' is {}; it must be above 0 and at most 1",
-                 config.file(), *part);
+                 config.file(), share);
   }
-  return static_cast<std::uint32_t>(static_cast<double>(head_dim) * part.value_or(1.0));
+  return static_cast<std::uint32_t>(static_cast<double>(head_dim) * share);
 }
 
 // YaRN's attention temperature for a context so many times as long as before.
@@ -328,13 +339,30 @@ Status translate_scaling(const HfObject& config, const HfObject& rope, const HfF
   return {};
 }
 
+// NTK scaling by a fixed factor, which the files call dynamic.
+Result<double> base_stretch(const HfObject& config, const HfFamily& family,
+                            std::uint32_t rope_dim) {
+  HEARTH_ASSIGN_OR_RETURN(const auto rope, rope_object(config, family));
+  if (!rope || !rope->has("alpha") || rope_dim <= 2) return 1.0;
+  HEARTH_ASSIGN_OR_RETURN(const std::string_view type, rope_type(*rope));
+  if (type != "dynamic") return 1.0;
+  HEARTH_ASSIGN_OR_RETURN(const double alpha, rope_number(*rope, "alpha"));
+  const double dim = rope_dim;
+  return std::pow(alpha, dim / (dim - 2.0));
+}
+
 Status translate_rope(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
   if (!family.rotates) return {};
-  // The weights are used as they lie: rotated pairs half a head apart, in every family.
-  out.add_text(family.metadata_key("rope.layout"), "halves");
-  HEARTH_ASSIGN_OR_RETURN(const double theta, rope_theta(config, family));
-  out.add(family.metadata_key("rope.freq_base"), theta);
+  // The weights are used as they lie, not as a converter would have them.
+  out.add_text(family.metadata_key("rope.layout"),
+               family.rope.interleaved ? "interleaved" : "halves");
+  HEARTH_ASSIGN_OR_RETURN(double theta, rope_theta(config, family));
   HEARTH_ASSIGN_OR_RETURN(const std::uint32_t rope_dim, rope_dim_of(config, family));
+  if (family.rope.stretched_base) {
+    HEARTH_ASSIGN_OR_RETURN(const double stretch, base_stretch(config, family, rope_dim));
+    theta = static_cast<float>(theta * stretch);  // In the precision of a GGUF file.
+  }
+  out.add(family.metadata_key("rope.freq_base"), theta);
   out.add_size(family.metadata_key("rope.dimension_count"), rope_dim);
   HEARTH_RETURN_IF_ERROR(translate_local_rope(config, family, out));
   HEARTH_ASSIGN_OR_RETURN(const auto rope, rope_object(config, family));
@@ -582,6 +610,7 @@ Status translate_hf_config(const HfObject& config, const HfFamily& family, Metad
   HEARTH_RETURN_IF_ERROR(check_heads(config));
   HEARTH_RETURN_IF_ERROR(check_causal(config, family));
   HEARTH_RETURN_IF_ERROR(check_activation(config, family));
+  HEARTH_RETURN_IF_ERROR(check_refused(config, family));
   HEARTH_RETURN_IF_ERROR(translate_rope(config, family, out));
   HEARTH_RETURN_IF_ERROR(translate_hf_windows(config, family, out));
   if (family.translate_more != nullptr) return family.translate_more(config, family, out);

@@ -118,6 +118,15 @@ Status check_biases(const std::vector<SafetensorsTensor>& tensors, const HfObjec
   return {};
 }
 
+// As the metadata says, which is there by now.
+std::size_t kv_heads_of(const ModelFileContent& content, const HfFamily& family,
+                        std::size_t num_heads) {
+  const auto entry = std::ranges::find(
+      content.metadata, family.metadata_key("attention.head_count_kv"), &MetadataEntry::key);
+  if (entry == content.metadata.end()) return num_heads;
+  return static_cast<std::size_t>(std::get<std::int64_t>(entry->value));
+}
+
 Status add_tensors(const std::filesystem::path& directory, const HfObject& config,
                    const HfFamily& family, bool embeds, ModelFileContent& content) {
   HEARTH_ASSIGN_OR_RETURN(SafetensorsDirectory weights, open_safetensors_directory(directory));
@@ -133,7 +142,8 @@ Status add_tensors(const std::filesystem::path& directory, const HfObject& confi
   // Nobody misses an output matrix where vectors are made.
   const bool no_output = family.is_encoder() || embeds;
   HfTensorFacts facts = {.tied = tied.value_or(family.tied_by_default) || no_output,
-                         .num_heads = num_heads};
+                         .num_heads = num_heads,
+                         .num_kv_heads = kv_heads_of(content, family, num_heads)};
   if (family.offset_positions) {
     HEARTH_ASSIGN_OR_RETURN(facts.position_offset, hf_position_offset(config));
   }

@@ -111,7 +111,11 @@ TEST_P(HfSameBits, AsAGgufFileOfTheSameWeights) {
 INSTANTIATE_TEST_SUITE_P(Families, HfSameBits,
                          ::testing::Values("bloom", "bloom-six-heads", "gemma", "gemma2", "gemma3",
                                            "gpt2", "phi3", "phi3-long", "phi3-short", "phimoe",
-                                           "phimoe-long", "qwen2", "qwen2moe", "qwen3", "qwen3moe"),
+                                           "phimoe-long", "qwen2", "qwen2moe", "qwen3", "qwen3moe",
+                                           "chatglm", "cohere2", "command-r", "ernie4_5", "exaone4",
+                                           "falcon", "falcon-two-norms", "glm4", "gptneox",
+                                           "hunyuan", "olmo2", "olmo3", "olmoe", "phi2", "seed_oss",
+                                           "stablelm", "stablelm-parallel"),
                          case_name);
 
 // Some families' GGUF files hold the rotated pairs of Q and K side by side, so that the products of
@@ -129,7 +133,9 @@ TEST_P(HfNearlySame, AsAPermutedGgufFile) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, HfNearlySame,
-                         ::testing::Values("llama-tied", "mixtral", "smollm3"), case_name);
+                         ::testing::Values("granite", "granitemoe", "llama-tied", "mixtral", "olmo",
+                                           "smollm3"),
+                         case_name);
 
 TEST(HfDirectory, ShardsGiveTheBitsOfOneFile) {
   const ModelFile file = open_hf_directory(hf("qwen2-sharded")).value();
@@ -277,6 +283,23 @@ TEST(HfDirectory, RefusesBiasesThatTheConfigurationDoesNotDeclare) {
   EXPECT_THAT(message("llama-bf16", "mlp_bias"), HasSubstr("_proj.bias' is a bias that by"));
   EXPECT_THAT(message("qwen2moe", "qkv_bias"), HasSubstr("_proj.bias' is a bias that by"));
   EXPECT_EQ(message("qwen2", "attention_bias"), "");  // The class knows no such key.
+}
+
+TEST(HfDirectory, RefusesWhatOnlySomeModelsOfAClassHave) {
+  const auto message = [](const std::string& name, const std::string& key,
+                          const std::string& value) {
+    const HfCase model(name);
+    change_member(model.path() / "config.json", key, value);
+    return load_status(model.path()).message();
+  };
+  EXPECT_THAT(message("olmoe", "clip_qkv", "8.0"),
+              HasSubstr("'clip_qkv' is 8.0; OlmoeForCausalLM is supported without it"));
+  EXPECT_THAT(message("command-r", "use_qk_norm", "true"), HasSubstr("'use_qk_norm' is true"));
+  EXPECT_THAT(message("falcon", "alibi", "true"), HasSubstr("'alibi' is true"));
+  EXPECT_THAT(message("falcon", "parallel_attn", "false"), HasSubstr("'parallel_attn' is false"));
+  EXPECT_THAT(message("phimoe", "lm_head_bias", "false"), HasSubstr("'lm_head.bias' is a bias"));
+  EXPECT_THAT(message("phimoe", "num_experts_per_tok", "3"),
+              HasSubstr("SparseMixer chooses 2 experts"));
 }
 
 TEST(HfDirectory, SaysWhichLinkIsBroken) {

@@ -131,9 +131,55 @@ constexpr HfFamily phimoe(std::string_view class_name) {
   return family;
 }
 
+constexpr std::array kOlmoeLayer = joined(kTwoNorms, kSplitAttention, kHeadNorms, kExperts);
+constexpr std::array<std::string_view, 1> kClipping = {"clip_qkv"};
+
+constexpr std::array kOlmoeKeys =
+    joined(kLlamaKeys, std::array{
+                           required("num_experts", "expert_count"),
+                           required("num_experts_per_tok", "expert_used_count"),
+                           HfKey{.name = "norm_topk_prob",
+                                 .metadata_key = "expert_weights_norm",
+                                 .kind = HfKeyKind::kFlag,
+                                 .required = false},
+                       });
+
+constexpr HfFamily olmoe() {
+  HfFamily family = llama_like("OlmoeForCausalLM", "olmoe");
+  family.biases = kAttentionBiases;
+  family.layer_modules = kOlmoeLayer;
+  family.keys = kOlmoeKeys;
+  family.aliases = kQwenMoeAliases;
+  family.refused = kClipping;
+  return family;
+}
+
+constexpr std::array kGraniteMoeKeys =
+    joined(kGraniteKeys, std::array{
+                             required("num_local_experts", "expert_count"),
+                             required("num_experts_per_tok", "expert_used_count"),
+                         });
+
+constexpr std::array kGraniteMoeLayer =
+    joined(kTwoNorms, kSplitAttention,
+           std::array{
+               module("block_sparse_moe.router.layer", "ffn_gate_inp"),
+               module("block_sparse_moe.input_linear", "ffn_up_exps"),
+               module("block_sparse_moe.output_linear", "ffn_down_exps"),
+           });
+
+constexpr HfFamily granite_moe() {
+  HfFamily family = llama_like("GraniteMoeForCausalLM", "granitemoe");
+  family.biases = kAttentionBiases;
+  family.layer_modules = kGraniteMoeLayer;
+  family.keys = kGraniteMoeKeys;
+  return family;
+}
+
 // Phi-3.5 MoE was published with the second name.
-constexpr std::array kExpertFamilies = {mixtral(), phimoe("PhimoeForCausalLM"),
-                                        phimoe("PhiMoEForCausalLM"), qwen2_moe(), qwen3_moe()};
+constexpr std::array kExpertFamilies = {
+    granite_moe(), mixtral(),  olmoe(), phimoe("PhimoeForCausalLM"), phimoe("PhiMoEForCausalLM"),
+    qwen2_moe(),   qwen3_moe()};
 
 }  // namespace
 

@@ -13,6 +13,7 @@
 #include "models/hf_config.h"
 #include "models/hf_encoders.h"
 #include "models/hf_experts.h"
+#include "models/hf_layer_norms.h"
 #include "models/hf_llama_rows.h"
 
 namespace hearth {
@@ -180,7 +181,132 @@ constexpr HfFamily gemma3() {
   family.layer_modules = kGemma3Layer;
   family.rope = {.theta = 1e6, .per_kind = true};
   family.translate_more = add_gemma3;
-  family.windows.layers = HfWindowedLayers::kAllButOneOfSix;
+  family.windows.layers = HfWindowedLayers::kAllButLastOfGroup;
+  return family;
+}
+
+constexpr std::array kErnieBiases = {HfBias{"attn_", "use_bias"}, HfBias{"ffn_", "use_bias"}};
+
+constexpr HfFamily ernie4_5() {
+  HfFamily family = llama_like("Ernie4_5ForCausalLM", "ernie4_5");
+  family.keys = kWideKeys;
+  family.tied_by_default = true;
+  family.biases = kErnieBiases;
+  family.rope = {.theta = 500000.0, .interleaved = true};
+  return family;
+}
+
+constexpr std::array kOutputNorms = {
+    module("post_attention_layernorm", "post_attention_norm"),
+    module("post_feedforward_layernorm", "post_ffw_norm"),
+};
+
+constexpr std::array kOlmo2Layer = joined(kOutputNorms, kSplitAttention, kFeedForward, kHeadNorms);
+
+constexpr HfFamily exaone4() {
+  HfFamily family = llama_like("Exaone4ForCausalLM", "exaone4");
+  family.biases = {};
+  family.layer_modules = kOlmo2Layer;
+  family.windows = {
+      .layers = HfWindowedLayers::kAllButLastOfGroup, .listed = true, .period = 4, .size = kWindow};
+  return family;
+}
+
+constexpr HfFamily olmo2() {
+  HfFamily family = llama_like("Olmo2ForCausalLM", "olmo2");
+  family.biases = kAttentionBiases;
+  family.layer_modules = kOlmo2Layer;
+  return family;
+}
+
+constexpr HfFamily olmo3() {
+  HfFamily family = exaone4();
+  family.class_name = "Olmo3ForCausalLM";
+  family.architecture = "olmo2";
+  family.biases = kAttentionBiases;
+  family.rope = {.theta = 500000.0, .per_kind = true};
+  return family;
+}
+
+constexpr std::array kGlmBiases = {HfBias{"attn_output", ""},
+                                   HfBias{"attn_", "attention_bias", true}};
+
+constexpr std::array kFusedFeedForward = {
+    module("mlp.gate_up_proj", "ffn_up"),
+    module("mlp.down_proj", "ffn_down"),
+};
+
+constexpr std::array kGlmLayer = joined(kTwoNorms, kSplitAttention, kFusedFeedForward);
+constexpr std::array kGlm4Layer =
+    joined(kGlmLayer, std::array{
+                          module("post_self_attn_layernorm", "post_attention_norm"),
+                          module("post_mlp_layernorm", "post_ffw_norm"),
+                      });
+
+constexpr HfFamily glm() {
+  HfFamily family = llama_like("GlmForCausalLM", "chatglm");
+  family.keys = kWideKeys;
+  family.biases = kGlmBiases;
+  family.layer_modules = kGlmLayer;
+  family.rope = {.partial = true, .part = 0.5, .interleaved = true};
+  return family;
+}
+
+constexpr HfFamily glm4() {
+  HfFamily family = glm();
+  family.class_name = "Glm4ForCausalLM";
+  family.architecture = "glm4";
+  family.layer_modules = kGlm4Layer;
+  return family;
+}
+
+constexpr HfFamily granite() {
+  HfFamily family = llama_like("GraniteForCausalLM", "granite");
+  family.keys = kGraniteKeys;
+  return family;
+}
+
+constexpr std::array kHunyuanLayer =
+    joined(kLlamaLayer, std::array{
+                            module("self_attn.query_layernorm", "attn_q_norm"),
+                            module("self_attn.key_layernorm", "attn_k_norm"),
+                        });
+
+constexpr HfFamily hunyuan() {
+  HfFamily family = llama_like("HunYuanDenseV1ForCausalLM", "hunyuan-dense");
+  family.keys = kWideKeys;
+  family.biases = kAttentionBiases;
+  family.layer_modules = kHunyuanLayer;
+  family.rope = {.stretched_base = true};
+  return family;
+}
+
+constexpr std::array kInternlm3Biases = {HfBias{"attn_output", "bias"}, HfBias{"attn_", "qkv_bias"},
+                                         HfBias{"ffn_", "bias"}};
+
+constexpr HfFamily internlm3() {
+  HfFamily family = llama_like("InternLM3ForCausalLM", "llama");
+  family.keys = kWideKeys;
+  family.biases = kInternlm3Biases;
+  return family;
+}
+
+constexpr HfFamily ministral() {
+  HfFamily family = llama_like("MinistralForCausalLM", "llama");
+  family.keys = kWideKeys;
+  family.biases = {};
+  family.windows = {.layers = HfWindowedLayers::kAll, .listed = true, .size = kWindow};
+  return family;
+}
+
+constexpr std::array kSeedBiases = {HfBias{"attn_output", "attention_out_bias"},
+                                    HfBias{"attn_", "attention_bias", true},
+                                    HfBias{"ffn_", "mlp_bias"}};
+
+constexpr HfFamily seed_oss() {
+  HfFamily family = llama_like("SeedOssForCausalLM", "seed_oss");
+  family.keys = kWideKeys;
+  family.biases = kSeedBiases;
   return family;
 }
 
@@ -312,12 +438,32 @@ constexpr HfFamily bloom() {
 }
 
 constexpr std::array kFamilies = {
-    bloom(),   gemma(), gemma2(), gemma3(), gpt2(),    llama_like("LlamaForCausalLM", "llama"),
-    mistral(), phi3(),  qwen2(),  qwen3(),  smollm3(),
+    bloom(),
+    ernie4_5(),
+    exaone4(),
+    gemma(),
+    gemma2(),
+    gemma3(),
+    glm(),
+    glm4(),
+    gpt2(),
+    granite(),
+    hunyuan(),
+    internlm3(),
+    llama_like("LlamaForCausalLM", "llama"),
+    ministral(),
+    mistral(),
+    olmo2(),
+    olmo3(),
+    phi3(),
+    qwen2(),
+    qwen3(),
+    seed_oss(),
+    smollm3(),
 };
 
-std::array<std::span<const HfFamily>, 3> all_tables() {
-  return {kFamilies, hf_expert_families(), hf_encoder_families()};
+std::array<std::span<const HfFamily>, 4> all_tables() {
+  return {kFamilies, hf_layer_norm_families(), hf_expert_families(), hf_encoder_families()};
 }
 
 bool is_usable(const HfFamily& family) {

@@ -24,7 +24,7 @@ enum class HfTransform : std::uint8_t {
   kRow,         // A matrix of one row becomes a vector.
   kAddOne,      // Gains stored as their difference to 1; become F32.
   kTransposed,  // A matrix [in_features, out_features]; vectors stay.
-  kHeadwise,    // Rows of Q, K and V of each head in turn become all of Q, then K, then V.
+  kHeadwise,    // Rows of Q, K and V of each group of heads become all of Q, then K, then V.
   kPositions,   // Used where it lies, without the rows in front of the first token's position.
 };
 
@@ -65,6 +65,9 @@ struct HfBias {
 struct HfRope {
   double theta = 10000.0;       // `rope_theta` where config.json is silent.
   bool partial = false;         // `partial_rotary_factor` is read.
+  double part = 1.0;            // That, where config.json is silent.
+  bool interleaved = false;     // Rotated pairs lie side by side.
+  bool stretched_base = false;  // `alpha` of dynamic scaling is a factor of the base.
   bool per_kind = false;        // Layers with and without a window rotate by different parameters.
   bool long_only = false;       // No scaling but longrope.
   bool own_magnitudes = false;  // Longrope's are `short_mscale` and `long_mscale`.
@@ -86,6 +89,9 @@ struct HfFamily {
   std::span<const HfModule> layer_modules;  // Below the layer's number.
   std::span<const HfKey> keys;
   std::span<const HfAlias> aliases;
+  // Keys of what is not supported: absent, null or false.
+  std::span<const std::string_view> refused = {};
+  std::string_view output_module = "lm_head";
   // Ends of the names of buffers that directories carry and nobody needs.
   std::span<const std::string_view> ignored;
   // The first row that fits counts; where none does there is no bias.

@@ -35,6 +35,25 @@ inline constexpr std::array kLlamaKeys =
                              optional("head_dim", "attention.value_length"),
                          });
 
+// Where the class has a head's width of its own, whatever the others say.
+inline constexpr std::array kWideKeys =
+    joined(kDecoderKeys, std::array{
+                             required("intermediate_size", "feed_forward_length"),
+                             required("max_position_embeddings", "context_length"),
+                             number("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
+                             required("num_key_value_heads", "attention.head_count_kv"),
+                             required("head_dim", "attention.key_length"),
+                             required("head_dim", "attention.value_length"),
+                         });
+
+inline constexpr std::array kGraniteKeys =
+    joined(kLlamaKeys, std::array{
+                           number("attention_multiplier", "attention.scale"),
+                           number("embedding_multiplier", "embedding_scale"),
+                           number("residual_multiplier", "residual_scale"),
+                           number("logits_scaling", "logit_scale"),
+                       });
+
 inline constexpr std::array kLlamaModules = {
     module("embed_tokens", "token_embd"),
     module("norm", "output_norm"),

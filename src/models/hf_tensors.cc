@@ -16,12 +16,18 @@
 namespace hearth {
 namespace {
 
-constexpr std::string_view kOutputName = "lm_head.weight";
 constexpr std::string_view kOutputRole = "output.weight";
-constexpr std::string_view kOutputBiasName = "lm_head.bias";
 constexpr std::string_view kOutputBiasRole = "output.bias";
 constexpr std::string_view kEmbeddingRole = "token_embd.weight";
 constexpr std::string_view kLayerRole = "blk.";
+
+std::string output_name(const HfFamily& family) {
+  return fmt::format("{}.weight", family.output_module);
+}
+
+std::string output_bias_name(const HfFamily& family) {
+  return fmt::format("{}.bias", family.output_module);
+}
 
 // "a.b.weight" is the module "a.b" and the kind "weight".
 struct ModuleName {
@@ -185,20 +191,27 @@ Status transpose(TensorView& tensor, ModelFileContent& content) {
   return {};
 }
 
-// [num_heads, 3, head_dim] rows (or values) become [3, num_heads, head_dim].
-Status gather_heads(std::string_view name, std::size_t num_heads, TensorView& tensor,
+// [num_groups, heads per group + 2, head_dim] rows (or values): in each group the queries, then its
+// one key and value. They become all queries, then all keys, then all values.
+Status gather_heads(std::string_view name, const HfTensorFacts& facts, TensorView& tensor,
                     ModelFileContent& content) {
-  constexpr std::size_t kParts = 3;  // Q, K and V.
-  if (tensor.shape.rank == 0 || tensor.shape.dims[0] % (kParts * num_heads) != 0) {
-    return wrong_shape(name, tensor, fmt::format("Q, K and V of {} heads", num_heads));
+  const std::size_t groups = facts.num_kv_heads;
+  const std::size_t queries = facts.num_heads / groups;
+  const std::size_t parts = groups * (queries + 2);
+  if (tensor.shape.rank == 0 || tensor.shape.dims[0] % parts != 0) {
+    return wrong_shape(name, tensor,
+                       fmt::format("Q, K and V of {} heads in {} groups", facts.num_heads, groups));
   }
   HEARTH_ASSIGN_OR_RETURN(const auto copy, allocate(tensor.data.size(), content));
-  const std::size_t part_bytes = tensor.data.size() / (kParts * num_heads);
-  for (std::size_t head = 0; head < num_heads; ++head) {
-    for (std::size_t part = 0; part < kParts; ++part) {
-      std::memcpy(copy.data() + (part * num_heads + head) * part_bytes,
-                  tensor.data.data() + (head * kParts + part) * part_bytes, part_bytes);
-    }
+  const std::size_t bytes = tensor.data.size() / parts;
+  const auto move = [&](std::size_t from, std::size_t to, std::size_t count) {
+    std::memcpy(copy.data() + to * bytes, tensor.data.data() + from * bytes, count * bytes);
+  };
+  for (std::size_t group = 0; group < groups; ++group) {
+    const std::size_t first = group * (queries + 2);
+    move(first, group * queries, queries);
+    move(first + queries, groups * queries + group, 1);
+    move(first + queries + 1, groups * queries + groups + group, 1);
   }
   tensor.data = copy;
   return {};
@@ -234,7 +247,7 @@ Status apply(HfTransform transform, std::string_view name, const HfTensorFacts& 
     case HfTransform::kTransposed:
       return transpose(tensor, content);
     case HfTransform::kHeadwise:
-      return gather_heads(name, facts.num_heads, tensor, content);
+      return gather_heads(name, facts, tensor, content);
     case HfTransform::kPositions:
       return skip_rows(name, facts.position_offset, tensor);
   }
@@ -270,8 +283,8 @@ Status add_tensor(const SafetensorsTensor& source, const std::optional<HfRole>& 
 }  // namespace
 
 std::optional<HfRole> hf_role_of(const HfFamily& family, std::string_view name) {
-  if (name == kOutputName) return HfRole{std::string(kOutputRole)};
-  if (name == kOutputBiasName) return HfRole{std::string(kOutputBiasRole)};
+  if (name == output_name(family)) return HfRole{std::string(kOutputRole)};
+  if (name == output_bias_name(family)) return HfRole{std::string(kOutputBiasRole)};
   const std::string_view inner = without_prefix(name, family.base_prefix);
   if (!inner.starts_with(family.layer_prefix)) return find_role(family.modules, inner, "");
   const auto layer = split_layer(inner.substr(family.layer_prefix.size()));
@@ -280,8 +293,8 @@ std::optional<HfRole> hf_role_of(const HfFamily& family, std::string_view name) 
 }
 
 std::string hf_spelling(const HfFamily& family, std::string_view role) {
-  if (role == kOutputRole) return std::string(kOutputName);
-  if (role == kOutputBiasRole) return std::string(kOutputBiasName);
+  if (role == kOutputRole) return output_name(family);
+  if (role == kOutputBiasRole) return output_bias_name(family);
   std::optional<std::string> name;
   if (!role.starts_with(kLayerRole)) {
     name = find_spelling(family.modules, role, family.base_prefix);
@@ -297,7 +310,7 @@ Status add_hf_tensors(const std::vector<SafetensorsTensor>& tensors, const HfFam
                       const HfTensorFacts& facts, ModelFileContent& content) {
   bool has_output = false;
   for (const SafetensorsTensor& tensor : tensors) {
-    const bool is_output = tensor.name == kOutputName;
+    const bool is_output = tensor.name == output_name(family);
     has_output |= is_output;
     if (is_ignored(family, tensor.name)) continue;
     // As transformers does since its version 5: one that differs is used although the key says
@@ -308,7 +321,7 @@ Status add_hf_tensors(const std::vector<SafetensorsTensor>& tensors, const HfFam
   if (!facts.tied && !has_output) {
     return make_status(StatusCode::kDataLoss,
                        "tensor '{}' is missing, although 'tie_word_embeddings' is false",
-                       kOutputName);
+                       output_name(family));
   }
   return {};
 }

@@ -26,6 +26,7 @@ std::string hf_spelling(const HfFamily& family, std::string_view role);
 struct HfTensorFacts {
   bool tied = false;          // The output matrix is the embedding, unless another one is stored.
   std::size_t num_heads = 1;  // For HfTransform::kHeadwise.
+  std::size_t num_kv_heads = 1;     // For the same; divides num_heads.
   std::size_t position_offset = 0;  // For HfTransform::kPositions.
 };
 

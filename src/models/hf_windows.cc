@@ -61,10 +61,10 @@ std::vector<bool> flags(std::uint32_t count, Has has) {
   return windowed;
 }
 
-Result<std::vector<bool>> implied_layers(const HfObject& config, HfWindowedLayers layers,
+Result<std::vector<bool>> implied_layers(const HfObject& config, const HfWindows& rule,
                                          std::uint32_t count) {
   HEARTH_ASSIGN_OR_RETURN(const std::int64_t border, window_border(config));
-  switch (layers) {
+  switch (rule.layers) {
     case HfWindowedLayers::kNone:
       return std::vector<bool>(count, false);
     case HfWindowedLayers::kAll:
@@ -77,9 +77,9 @@ Result<std::vector<bool>> implied_layers(const HfObject& config, HfWindowedLayer
       return flags(count, [](std::uint32_t i) { return !is_rotated(i); });
     case HfWindowedLayers::kEverySecond:
       return flags(count, [](std::uint32_t i) { return i % 2 == 0; });
-    case HfWindowedLayers::kAllButOneOfSix: {
+    case HfWindowedLayers::kAllButLastOfGroup: {
       HEARTH_ASSIGN_OR_RETURN(const auto stated, config.size("sliding_window_pattern"));
-      const std::uint32_t period = stated.value_or(6);
+      const std::uint32_t period = stated.value_or(rule.period);
       return flags(count, [&](std::uint32_t i) { return (i + 1) % period != 0; });
     }
     case HfWindowedLayers::kAllButFirstOfGroup: {
@@ -114,10 +114,8 @@ Result<std::vector<bool>> listed_layers(const HfObject& config, std::uint32_t co
 Result<std::vector<bool>> windowed_layers(const HfObject& config, const HfFamily& family,
                                           bool has_window) {
   HEARTH_ASSIGN_OR_RETURN(const std::uint32_t count, layer_count(config));
-  HEARTH_ASSIGN_OR_RETURN(
-      auto implied,
-      implied_layers(config, has_window ? family.windows.layers : HfWindowedLayers::kNone, count));
-  if (!config.has("layer_types")) return implied;
+  const HfWindows rule = has_window ? family.windows : HfWindows();
+  if (!config.has("layer_types")) return implied_layers(config, rule, count);
   HEARTH_ASSIGN_OR_RETURN(auto listed, listed_layers(config, count));
   if (!has_window && std::ranges::find(listed, true) != listed.end()) {
     return error(StatusCode::kUnimplemented,
@@ -126,7 +124,9 @@ Result<std::vector<bool>> windowed_layers(const HfObject& config, const HfFamily
                  family.windows.must_be_used ? "by 'use_sliding_window' and 'sliding_window'"
                                              : "by 'sliding_window'");
   }
-  if (!family.windows.listed && listed != implied) {
+  if (family.windows.listed) return listed;
+  HEARTH_ASSIGN_OR_RETURN(const auto implied, implied_layers(config, rule, count));
+  if (listed != implied) {
     return error(StatusCode::kUnimplemented,
                  "{}: 'layer_types' differs from the layers with a window that {} has by its other "
                  "keys; the class does not read it",

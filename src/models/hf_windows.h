@@ -21,7 +21,7 @@ enum class HfWindowedLayers : std::uint8_t {
   kLowerEvenly,        // Every second one from the first on, below `max_window_layers`.
   kUnrotated,          // Those without rotary positions.
   kEverySecond,        // The first, the third, ...
-  kAllButOneOfSix,     // Or of `sliding_window_pattern`: all but the last of each group.
+  kAllButLastOfGroup,  // Of `sliding_window_pattern`.
   kAllButFirstOfGroup  // Of `global_attn_every_n_layers`.
 };
 
@@ -30,6 +30,7 @@ struct HfWindows {
   bool listed = false;          // `layer_types` decides where it is there.
   bool must_be_used = false;    // Only with `use_sliding_window`: true.
   bool must_be_stated = false;  // `sliding_window` cannot be null.
+  std::uint32_t period = 6;     // `sliding_window_pattern` where config.json is silent.
   std::uint32_t size = 0;       // `sliding_window` where config.json is silent; 0: no window.
 };
 

@@ -67,6 +67,11 @@ class NamedBinder {
 
   // A norm of the configured kind over the hidden state.
   void norm(std::string_view name, Norm& target) {
+    if (!config_.norm_gains) {
+      target = {.gain = std::vector<float>(config_.hidden_size, 1.0f),
+                .bias = std::vector<float>(config_.hidden_size)};
+      return;
+    }
     rms_norm(name, config_.hidden_size, target);
     if (config_.norm != NormKind::kLayer) return;
     binder_.vector(bias(name), config_.hidden_size,
@@ -99,6 +104,12 @@ class NamedBinder {
   void stacked(std::string_view name, const MatrixSpec& spec,
                std::span<std::unique_ptr<WeightMatrix>> targets) {
     binder_.stacked_matrices(weight(name), spec, targets);
+  }
+
+  // Two of these below each other for every matrix of the stack.
+  void stacked_pairs(std::string_view name, const MatrixSpec& spec,
+                     std::span<std::unique_ptr<WeightMatrix>> targets) {
+    binder_.stacked_matrices(weight(name), spec, targets, /*group_size=*/2);
   }
 
   void ignore(std::string_view name) { binder_.ignore(weight(name)); }

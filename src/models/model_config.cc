@@ -100,19 +100,31 @@ Result<std::vector<bool>> read_window_pattern(const ConfigReader& reader, const 
   return windowed;
 }
 
+Status read_parallel(const ConfigReader& reader, const Architecture& row, ModelConfig& config) {
+  if (row.parallel == ParallelUse::kStated) {
+    HEARTH_ASSIGN_OR_RETURN(config.parallel_residual, reader.flag("use_parallel_residual", true));
+  }
+  if (row.parallel == ParallelUse::kUnlessNormed) {
+    config.parallel_residual = reader.file().find_tensor("blk.0.ffn_norm.weight") == nullptr;
+  }
+  return {};
+}
+
 Status read_layers(const ConfigReader& reader, const Architecture& row, ModelConfig& config) {
   HEARTH_ASSIGN_OR_RETURN(config.num_layers, reader.size("block_count", kMaxLayers));
   HEARTH_ASSIGN_OR_RETURN(
       const std::size_t window,
       reader.size_or("attention.sliding_window", kMaxPositions, row.sliding_window));
   HEARTH_ASSIGN_OR_RETURN(const auto windowed, read_window_pattern(reader, row, config.num_layers));
-  const bool local_rope = row.local_freq_base > 0.0 || reader.find("rope.freq_base_swa") != nullptr;
+  const bool local_rope = row.local_freq_base > 0.0 || row.unscaled_windows ||
+                          reader.find("rope.freq_base_swa") != nullptr;
   config.layers.resize(config.num_layers);
   for (std::size_t i = 0; i < config.num_layers; ++i) {
     LayerConfig& layer = config.layers[i];
     const bool local = window > 0 && windowed[i];
     if (local) layer.sliding_window = window;
     if (local && local_rope) layer.rope = LayerRope::kLocal;
+    if (row.unrotated_globals && window > 0 && !local) layer.rope = LayerRope::kNone;
     if (row.unrotated_period > 0 && (i + 1) % row.unrotated_period == 0)
       layer.rope = LayerRope::kNone;
     if (row.positions != PositionEncoding::kRope) layer.rope = LayerRope::kNone;
@@ -210,6 +222,10 @@ Status read_scales(const ConfigReader& reader, const Architecture& row, ModelCon
   if (row.scaled_embedding) {
     config.embedding_scale = static_cast<float>(std::sqrt(static_cast<double>(config.hidden_size)));
   }
+  if (row.stated_logit_factor) {
+    HEARTH_ASSIGN_OR_RETURN(const double factor, reader.positive_number("logit_scale", 1.0));
+    config.logit_scale = static_cast<float>(factor);
+  }
   return row.stated_scales ? read_stated_scales(reader, config) : Status();
 }
 
@@ -233,7 +249,8 @@ Status refuse_unsupported(const ConfigReader& reader, const Architecture& row) {
                                         "swin_norm",
                                         "interleave_moe_layer_step"};
   for (const std::string_view key : kKeys) {
-    const bool read = row.stated_scales && std::ranges::find(kScales, key) != std::end(kScales);
+    const bool read = (row.stated_scales && std::ranges::find(kScales, key) != std::end(kScales)) ||
+                      (row.stated_logit_factor && key == "logit_scale");
     if (read || reader.find(key) == nullptr) continue;
     return make_status(StatusCode::kUnimplemented, "{} is not supported for this architecture",
                        reader.full(key));
@@ -292,6 +309,7 @@ Result<ModelConfig> read_model_config(const ModelFile& file, const Architecture&
   HEARTH_ASSIGN_OR_RETURN(auto name, file.find_text("general.name"));
   config.name = name.value_or("");
   HEARTH_RETURN_IF_ERROR(refuse_unsupported(reader, row));
+  HEARTH_RETURN_IF_ERROR(read_parallel(reader, row, config));
   HEARTH_RETURN_IF_ERROR(read_layers(reader, row, config));
   HEARTH_ASSIGN_OR_RETURN(config.hidden_size, reader.size("embedding_length", kMaxDimension));
   HEARTH_ASSIGN_OR_RETURN(config.intermediate_size,

@@ -57,7 +57,7 @@ enum class NormPlacement : std::uint8_t {
   kPost,     // On the residual stream, behind each of them: encoders.
 };
 
-// RMS norms of Q and K, before rotation.
+// RMS norms of Q and K.
 enum class QkNorm : std::uint8_t {
   kNone,
   kHead,   // Of each head by itself.
@@ -108,6 +108,7 @@ struct ModelConfig {
 
   NormKind norm = NormKind::kRms;
   bool norm_biases = true;  // Of LayerNorms: each has one; else each may have one.
+  bool norm_gains = true;   // Of norms of the hidden state; else none has one.
   float norm_epsilon = 1e-5f;
   NormPlacement norm_placement = NormPlacement::kPre;
   bool embedding_norm = false;     // A norm right behind the embedding.
@@ -115,6 +116,7 @@ struct ModelConfig {
 
   HeadShape heads;
   QkNorm qk_norm = QkNorm::kNone;
+  bool qk_norm_rotated = false;  // Behind rotation instead of before.
   float attention_scale = 1.0f;
   float attention_softcap = 0.0f;  // Of attention scores; 0: none.
   PositionEncoding positions = PositionEncoding::kRope;

@@ -128,9 +128,12 @@ void WeightBinder::fused_matrices(std::string_view name, std::size_t in_features
 }
 
 void WeightBinder::stacked_matrices(std::string_view name, const MatrixSpec& spec,
-                                    std::span<std::unique_ptr<WeightMatrix>> targets) {
+                                    std::span<std::unique_ptr<WeightMatrix>> targets,
+                                    std::size_t group_size) {
   const TensorView* tensor = find(
-      name, make_shape({targets.size(), spec.out_features, spec.in_features}), Presence::kRequired);
+      name,
+      make_shape({targets.size() / group_size, group_size * spec.out_features, spec.in_features}),
+      Presence::kRequired);
   if (tensor == nullptr) return;
   for (std::size_t i = 0; i < targets.size(); ++i)
     bind(*tensor, {i * spec.out_features, spec.out_features}, spec.use, targets[i]);

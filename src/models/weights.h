@@ -54,9 +54,11 @@ class WeightBinder {
   // beyond what the device makes of each.
   void fused_matrices(std::string_view name, std::size_t in_features,
                       std::span<const MatrixPart> parts);
-  // Binds the matrices of a required tensor [targets.size(), out_features, in_features].
+  // Binds the matrices of a required tensor [targets.size() / group_size, group_size *
+  // out_features, in_features].
   void stacked_matrices(std::string_view name, const MatrixSpec& spec,
-                        std::span<std::unique_ptr<WeightMatrix>> targets);
+                        std::span<std::unique_ptr<WeightMatrix>> targets,
+                        std::size_t group_size = 1);
   // Binds a vector [length], dequantized to float32. Stays empty when an optional one is absent.
   void vector(std::string_view name, std::size_t length, Presence presence,
               std::vector<float>& target);

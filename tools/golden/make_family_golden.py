@@ -56,7 +56,18 @@ GPT2 = {
     "ln_1": "attn_norm", "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output", "ln_2": "ffn_norm",
     "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down",
 }
+OLMO2 = LLAMA | {"post_attention_layernorm": "post_attention_norm", "post_feedforward_layernorm": "post_ffw_norm"}
+GLM = LLAMA | {"post_self_attn_layernorm": "post_attention_norm", "post_mlp_layernorm": "post_ffw_norm"}
+HUNYUAN = LLAMA | {"self_attn.query_layernorm": "attn_q_norm", "self_attn.key_layernorm": "attn_k_norm"}
+SEED = LLAMA | {"post_attention_layernorm": "post_attention_norm"}
+PHI = LLAMA | {"self_attn.dense": "attn_output", "mlp.fc1": "ffn_up", "mlp.fc2": "ffn_down"}
+GPT_NEOX = {
+    "input_layernorm": "attn_norm", "attention.query_key_value": "attn_qkv", "attention.dense": "attn_output",
+    "post_attention_layernorm": "ffn_norm", "mlp.dense_h_to_4h": "ffn_up", "mlp.dense_4h_to_h": "ffn_down",
+}
 TOP = {
+    "gpt_neox.embed_in": "token_embd", "gpt_neox.final_layer_norm": "output_norm",
+    "model.final_layernorm": "output_norm",
     "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
     "transformer.word_embeddings": "token_embd", "transformer.word_embeddings_layernorm": "token_embd_norm",
     "transformer.ln_f": "output_norm", "transformer.wte": "token_embd", "transformer.wpe": "position_embd",
@@ -97,6 +108,41 @@ def interleaved_tensor(role, value, config):
 
 def window_keys(writer, config):
     writer.add_sliding_window(config.sliding_window)
+
+
+def listed_window_keys(writer, config):
+    window_keys(writer, config)
+    writer.add_sliding_window_pattern([kind == "sliding_attention" for kind in config.layer_types])
+
+
+def olmo3_keys(writer, config):
+    listed_window_keys(writer, config)
+    rope = config.rope_parameters["full_attention"]
+    writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+    writer.add_rope_scaling_factor(rope["factor"])
+    writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+
+
+def cohere_keys(writer, config):
+    writer.add_logit_scale(config.logit_scale)
+    writer.add_rope_scaling_type(gguf.RopeScalingType.NONE)
+    if hasattr(config, "sliding_window"):
+        window_keys(writer, config)
+
+
+def partial_keys(writer, config):
+    dim = config.hidden_size // config.num_attention_heads
+    dim = getattr(config, "head_dim", None) or dim
+    writer.add_rope_dimension_count(int(dim * config.rope_parameters["partial_rotary_factor"]))
+    if hasattr(config, "use_parallel_residual"):
+        writer.add_parallel_residual(config.use_parallel_residual)
+
+
+def hunyuan_keys(writer, config):
+    rope, dim = config.rope_parameters, config.head_dim
+    writer.add_rope_freq_base(rope["rope_theta"] * rope["alpha"] ** (dim / (dim - 2)))
+    writer.add_rope_scaling_type(gguf.RopeScalingType.NONE)
+    writer.add_rope_scaling_factor(1)
 
 
 def gemma2_keys(writer, config):
@@ -174,6 +220,9 @@ class Family:
         self.tensor = tensor or (lambda role, value, config: value)
         self.keys = keys or (lambda writer, config: None)
         self.options = SHAPE | options
+        if layer_norms := {"layer_norm_eps", "norm_epsilon"} & options.keys():
+            assert len(layer_norms) == 1
+            del self.options["rms_norm_eps"]
 
 
 def gemma(cls, architecture, modules, keys=None, **options):
@@ -194,6 +243,16 @@ def phimoe(original=None, jitter=0.01):
                   router_jitter_noise=jitter, attention_bias=True, lm_head_bias=True, tie_word_embeddings=False)
 
 
+def partial(factor):
+    return dict(rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=factor))
+
+
+LAYER_NORM_KEYS = ("layer_norm_epsilon", "layer_norm_eps", "norm_epsilon")
+EPS = dict(layer_norm_eps=1e-5)
+UNTIED = dict(tie_word_embeddings=False)
+OLMO3_ROPE = dict(sliding_attention=dict(rope_type="default", rope_theta=10000.0),
+                  full_attention=dict(rope_type="yarn", rope_theta=10000.0, factor=8.0,
+                                      original_max_position_embeddings=16))
 FLAT = dict(n_layer=2, n_head=4, layer_norm_epsilon=1e-5)
 GEMMA2_OPTIONS = dict(ROPE, query_pre_attn_scalar=16, sliding_window=12, attn_logit_softcapping=4.0,
                       final_logit_softcapping=5.0)
@@ -208,6 +267,35 @@ CASES = {
     "bloom": Family("bloom", "Bloom", BLOOM, bloom_tensor, **FLAT),
     # Not a power of two: ALiBi's slopes come from two sequences.
     "bloom-six-heads": Family("bloom", "Bloom", BLOOM, bloom_tensor, **(FLAT | dict(n_head=6)), hidden_size=48),
+    "chatglm": Family("chatglm", "Glm", GLM, keys=partial_keys, **partial(0.5), head_dim=16, attention_bias=True),
+    "cohere2": Family("cohere2", "Cohere2", keys=cohere_keys, **ROPE, **EPS, num_hidden_layers=4, head_dim=16,
+                      sliding_window=12, logit_scale=0.3),
+    "command-r": Family("command-r", "Cohere", keys=cohere_keys, **ROPE, **EPS, logit_scale=0.3),
+    "ernie4_5": Family("ernie4_5", "Ernie4_5", **ROPE, head_dim=16, use_bias=True),
+    # The class is not part of transformers; it computes what Llama's does.
+    "exaone": Family("exaone", "Llama", **ROPE),
+    "exaone4": Family("exaone4", "Exaone4", OLMO2, keys=listed_window_keys, **ROPE, num_hidden_layers=4,
+                      sliding_window=12),
+    "glm4": Family("glm4", "Glm4", GLM, keys=partial_keys, **partial(0.5), head_dim=16, attention_bias=True),
+    "gptneox": Family("gptneox", "GPTNeoX", GPT_NEOX, bloom_tensor, partial_keys, **partial(0.5), **EPS, **UNTIED,
+                      num_key_value_heads=4),
+    "gptneox-serial": Family("gptneox", "GPTNeoX", GPT_NEOX, bloom_tensor, partial_keys, **partial(0.5), **EPS,
+                             **UNTIED, num_key_value_heads=4, use_parallel_residual=False),
+    "hunyuan": Family("hunyuan-dense", "HunYuanDenseV1", HUNYUAN, keys=hunyuan_keys, head_dim=16, rope_parameters=dict(
+        rope_type="dynamic", rope_theta=10000.0, alpha=20.0, factor=1.0)),
+    # As for exaone.
+    "internlm2": Family("internlm2", "Llama", LLAMA, interleaved_tensor, **ROPE),
+    "olmo": Family("olmo", "Olmo", LLAMA, interleaved_tensor, lambda writer, config: writer.add_layer_norm_eps(1e-5),
+                   **ROPE, **UNTIED),
+    "olmo2": Family("olmo2", "Olmo2", OLMO2, **ROPE, **UNTIED),
+    "olmo3": Family("olmo2", "Olmo3", OLMO2, keys=olmo3_keys, **UNTIED, num_hidden_layers=4, sliding_window=12,
+                    rope_parameters=OLMO3_ROPE),
+    "olmoe": Family("olmoe", "Olmoe", keys=expert_keys, **ROPE, **UNTIED, num_experts=6, num_experts_per_tok=3),
+    "phi2": Family("phi2", "Phi", PHI, keys=partial_keys, **partial(0.5), **EPS, **UNTIED),
+    "seed_oss": Family("seed_oss", "SeedOss", SEED, **ROPE, **UNTIED, head_dim=16),
+    "stablelm": Family("stablelm", "StableLm", keys=partial_keys, **partial(0.25), **EPS, **UNTIED, use_qkv_bias=True),
+    "stablelm-parallel": Family("stablelm", "StableLm", keys=partial_keys, **partial(0.25), **EPS, **UNTIED,
+                                use_parallel_residual=True),
     "falcon": Family("falcon", "Falcon", BLOOM, falcon_tensor, falcon_keys, **ROPE),
     "falcon-two-norms": Family("falcon", "Falcon", BLOOM, falcon_tensor, falcon_keys, **ROPE, num_kv_heads=2,
                                new_decoder_architecture=True),
@@ -323,10 +411,12 @@ def write_gguf(path, family, model):
     writer.add_feed_forward_length(4 * config.hidden_size if flat else config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
     writer.add_vocab_size(VOCAB)
-    if flat:
-        writer.add_layer_norm_eps(config.layer_norm_epsilon)
-    else:
+    layer_eps = [getattr(config, key) for key in LAYER_NORM_KEYS if hasattr(config, key)]
+    if layer_eps:
+        writer.add_layer_norm_eps(layer_eps[0])
+    elif family.cls != "Olmo":
         writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    if not flat:
         writer.add_head_count_kv(config.num_key_value_heads)
     if family.cls == "Falcon":
         writer.add_head_count_kv(config.num_kv_heads if config.new_decoder_architecture else 1)
