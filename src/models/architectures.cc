@@ -162,6 +162,11 @@ constexpr std::array kArchitectures = {
                  .models = "StableLM 3B and 2 1.6B, Stable Code",
                  .norm = NormKind::kLayer,
                  .parallel = ParallelUse::kUnlessNormed},
+    Architecture{.name = "starcoder2",
+                 .models = "StarCoder 2",
+                 .norm = NormKind::kLayer,
+                 .activation = Activation::kGeluTanh,
+                 .gated = false},
 };
 
 // By name. Positions of RoBERTa's kin that stand before the first token's are cut off by

@@ -91,6 +91,32 @@ constexpr HfFamily stablelm() {
   return family;
 }
 
+constexpr std::array kStarcoder2Keys =
+    joined(kDecoderKeys, std::array{
+                             required("intermediate_size", "feed_forward_length"),
+                             required("max_position_embeddings", "context_length"),
+                             number("norm_epsilon", "attention.layer_norm_epsilon"),
+                             required("num_key_value_heads", "attention.head_count_kv"),
+                         });
+
+constexpr std::array kStarcoder2Layer =
+    joined(kTwoNorms, kSplitAttention,
+           std::array{module("mlp.c_fc", "ffn_up"), module("mlp.c_proj", "ffn_down")});
+
+constexpr std::array kStarcoder2Biases = {
+    HfBias{"attn_norm", "", true}, HfBias{"ffn_norm", "", true}, HfBias{"", "use_bias", true}};
+
+constexpr HfFamily starcoder2() {
+  HfFamily family = llama_like("Starcoder2ForCausalLM", "starcoder2");
+  family.activations = kGeluTanh;
+  family.tied_by_default = true;
+  family.layer_modules = kStarcoder2Layer;
+  family.keys = kStarcoder2Keys;
+  family.biases = kStarcoder2Biases;
+  family.windows = {.layers = HfWindowedLayers::kAll};
+  return family;
+}
+
 constexpr std::array<std::string_view, 1> kGelu = {"gelu"};
 
 constexpr std::array kGptNeoxModules = {
@@ -251,7 +277,7 @@ constexpr HfFamily falcon() {
 }
 
 constexpr std::array kLayerNormFamilies = {
-    cohere(), cohere2(), falcon(), gpt_neox(), olmo(), phi(), stablelm(),
+    cohere(), cohere2(), falcon(), gpt_neox(), olmo(), phi(), stablelm(), starcoder2(),
 };
 
 }  // namespace

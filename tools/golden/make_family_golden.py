@@ -60,6 +60,7 @@ OLMO2 = LLAMA | {"post_attention_layernorm": "post_attention_norm", "post_feedfo
 GLM = LLAMA | {"post_self_attn_layernorm": "post_attention_norm", "post_mlp_layernorm": "post_ffw_norm"}
 HUNYUAN = LLAMA | {"self_attn.query_layernorm": "attn_q_norm", "self_attn.key_layernorm": "attn_k_norm"}
 SEED = LLAMA | {"post_attention_layernorm": "post_attention_norm"}
+STARCODER2 = LLAMA | {"mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down"}
 PHI = LLAMA | {"self_attn.dense": "attn_output", "mlp.fc1": "ffn_up", "mlp.fc2": "ffn_down"}
 GPT_NEOX = {
     "input_layernorm": "attn_norm", "attention.query_key_value": "attn_qkv", "attention.dense": "attn_output",
@@ -296,6 +297,7 @@ CASES = {
     "stablelm": Family("stablelm", "StableLm", keys=partial_keys, **partial(0.25), **EPS, **UNTIED, use_qkv_bias=True),
     "stablelm-parallel": Family("stablelm", "StableLm", keys=partial_keys, **partial(0.25), **EPS, **UNTIED,
                                 use_parallel_residual=True),
+    "starcoder2": Family("starcoder2", "Starcoder2", STARCODER2, **ROPE, norm_epsilon=1e-5, sliding_window=None),
     "falcon": Family("falcon", "Falcon", BLOOM, falcon_tensor, falcon_keys, **ROPE),
     "falcon-two-norms": Family("falcon", "Falcon", BLOOM, falcon_tensor, falcon_keys, **ROPE, num_kv_heads=2,
                                new_decoder_architecture=True),
