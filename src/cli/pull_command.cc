@@ -100,6 +100,14 @@ Result<std::string> find_token() {
   return *text;
 }
 
+// The first that is set, in the order in which the hub's own tools look.
+std::string find_ca_file() {
+  for (const char* variable : {"REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"}) {
+    if (std::string file = process_variable(variable); !file.empty()) return file;
+  }
+  return {};
+}
+
 // Scheme and host of an address: where a client for it may start.
 std::string origin_of(const std::string& url) {
   const std::size_t host = url.find("://") + 3;
@@ -242,6 +250,7 @@ class PullCommand final : public Command {
   Result<hub::HubOptions> client_options() const {
     hub::HubOptions options = client_;
     options.user_agent = fmt::format("hearth/{}", build_info().version);
+    options.ca_file = find_ca_file();
     if (is_url_) {
       options.endpoint = origin_of(model_);  // The hub's token is none of its business.
       return options;

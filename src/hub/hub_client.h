@@ -21,6 +21,8 @@ struct HubOptions {
   std::string endpoint = "https://huggingface.co";  // http:// only where the user wrote it.
   std::string token = {};                           // Empty: none.
   std::string user_agent = "hearth";
+  // PEM file of the authorities whose certificates are believed; empty: the system's.
+  std::string ca_file = {};
   std::size_t max_connections = 8;
   std::size_t max_attempts = 6;                // In a row without a byte of progress.
   std::chrono::milliseconds retry_delay{500};  // Before the second attempt; doubles, with jitter.

@@ -9,6 +9,7 @@ are asked in order before every request.
 import hashlib
 import http.server
 import json
+import ssl
 import sys
 import threading
 import urllib.parse
@@ -92,20 +93,28 @@ class Server(http.server.ThreadingHTTPServer):
 
     def handle_error(self, request, client_address):
         """Clients that leave or are killed are part of the tests."""
-        if not isinstance(sys.exc_info()[1], ConnectionError):
+        if not isinstance(sys.exc_info()[1], (ConnectionError, ssl.SSLError)):
             super().handle_error(request, client_address)
 
 
 class LoggingServer:
-    """Base of both servers: a thread, a log and faults."""
+    """Base of both servers: a thread, a log and faults. With a certificate, the paths of it and its
+    key, over TLS."""
 
-    def __init__(self):
+    def __init__(self, certificate=None):
         self.lock = threading.Lock()
         self.log = []
         self.faults = []
         self.server = Server(("127.0.0.1", 0), Handler)
         self.server.owner = self
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            # The handshake is made by the thread that answers.
+            self.server.socket = context.wrap_socket(self.server.socket, server_side=True,
+                                                     do_handshake_on_connect=False)
+        scheme = "http" if certificate is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self.server.server_port}"
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,))
         self.thread.start()
 
@@ -134,20 +143,23 @@ class LoggingServer:
 
     def once(self, fault):
         """Lets `fault` answer one request."""
+        answering = threading.Lock()  # Requests come several at once.
+
         def wrapper(request):
-            if not fault(request):
-                return False
-            with self.lock:
-                self.faults.remove(wrapper)
-            return True
+            with answering:
+                if wrapper not in self.faults or not fault(request):
+                    return False
+                with self.lock:
+                    self.faults.remove(wrapper)
+                return True
         self.faults.append(wrapper)
 
 
 class ContentServer(LoggingServer):
     """Files by checksum, with ranges."""
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, certificate=None):
+        super().__init__(certificate)
         self.contents = {}
 
     def answer(self, request):
@@ -161,12 +173,12 @@ class ContentServer(LoggingServer):
 class FakeHub(LoggingServer):
     """Repositories: name to {path: content}. Files ending in .gguf or .safetensors are large."""
 
-    def __init__(self):
+    def __init__(self, certificate=None):
         self.repositories = {}
         self.commit = COMMIT
         self.page_size = 1000
-        self.content = ContentServer()
-        super().__init__()
+        self.content = ContentServer(certificate)
+        super().__init__(certificate)
 
     def close(self):
         super().close()

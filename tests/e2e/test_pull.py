@@ -44,7 +44,8 @@ class PullTest(HearthTest):
         """Of a user whose home has no token and whose hub is ours."""
         return {"HEARTH_MODELS_DIR": str(self.store), "HF_ENDPOINT": self.hub.url,
                 "HOME": str(self.folder), "HF_HOME": str(self.folder / "hf"), "HF_TOKEN": "",
-                "HF_HUB_OFFLINE": "", "http_proxy": "", "HEARTH_PART_SIZE": str(PART_BYTES),
+                "HF_HUB_OFFLINE": "", "http_proxy": "", "https_proxy": "", "SSL_CERT_FILE": "",
+                "REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": "", "HEARTH_PART_SIZE": str(PART_BYTES),
                 "HEARTH_RETRY_DELAY": "1ms"} | variables
 
     def run_hearth(self, *arguments, **variables):
@@ -221,6 +222,52 @@ class Access(PullTest):
                   no_proxy="127.0.0.1")
         self.assertTrue(self.hub.paths()[0].startswith(prefix))
         self.assert_here(self.model)
+
+
+class Encryption(PullTest):
+    """A hub with a certificate that no system knows, as a company's mirror has."""
+
+    def setUp(self):
+        super().setUp()
+        self.hub.close()
+        self.certificate = self.make_certificate("IP:127.0.0.1")
+        self.serve_with(self.certificate)
+
+    def make_certificate(self, name):
+        certificate = self.folder / f"{len(list(self.folder.iterdir()))}.pem"
+        key = certificate.with_suffix(".key")
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+                        "-nodes", "-subj", "/CN=mirror", "-addext", f"subjectAltName={name}",
+                        "-out", certificate, "-keyout", key], check=True, capture_output=True)
+        return certificate, key
+
+    def serve_with(self, certificate):
+        self.hub = FakeHub(certificate)
+        self.addCleanup(self.hub.close)
+        self.hub.add("org/tiny-GGUF", {"tiny.Q4_K_M.gguf": self.model})
+
+    def test_an_authority_of_ones_own_is_believed_when_named(self):
+        for variable in ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"]:
+            self.hub.clear_log()
+            self.pull(HF_TOKEN="hf_secret", **{variable: str(self.certificate[0])})
+        # The content lies elsewhere: the token stays with the hub.
+        self.assertIn("Bearer hf_secret", self.hub.headers_seen("authorization"))
+        self.assertEqual(self.hub.content.headers_seen("authorization"), [])
+        self.assertEqual(list(self.blobs()), [sha256(self.model)])
+
+    def test_an_unknown_authority_is_refused_at_once_and_sees_no_request(self):
+        text = self.pull_fails(HF_TOKEN="hf_secret")
+        self.assertIn("certificate", text)
+        self.assertEqual(self.hub.log, [])
+
+    def test_a_certificate_of_another_name_is_refused(self):
+        other = self.make_certificate("DNS:mirror.invalid")
+        self.serve_with(other)
+        self.assertIn("127.0.0.1", self.pull_fails(SSL_CERT_FILE=str(other[0])))
+        self.assertEqual(self.hub.log, [])
+
+    def test_a_missing_file_of_authorities_is_named(self):
+        self.assertIn("/nowhere.pem", self.pull_fails(SSL_CERT_FILE="/nowhere.pem"))
 
 
 class Offline(PullTest):
