@@ -76,9 +76,9 @@ TEST(ModelFileTest, ReadsATinyModelFromDisk) {
   EXPECT_EQ(file->find_tensor("output.weight"), nullptr);
 }
 
-TEST(ModelFileTest, ReadsTheTinyModelInEveryFormatThatIsWritten) {
+TEST(ModelFileTest, ReadsTheTinyModelInEveryFormat) {
   for (const DTypeInfo& info : all_dtypes()) {
-    if (info.dtype == DType::kI32 || !can_quantize(info.dtype)) continue;
+    if (info.dtype == DType::kI32) continue;
     const auto bytes = test::tiny_llama_bytes({.dtype = info.dtype, .tied = false, .bias = true});
     const auto file = ModelFile::parse(bytes);
     ASSERT_TRUE(file.has_value()) << info.name << ": " << file.error().to_string();
@@ -88,7 +88,7 @@ TEST(ModelFileTest, ReadsTheTinyModelInEveryFormatThatIsWritten) {
     EXPECT_NE(file->find_tensor("blk.1.attn_q.bias"), nullptr);
     std::vector<float> row(output->shape.row_len());
     dequantize_row(info.dtype, output->data.first(row_bytes(info.dtype, row.size())), row);
-    EXPECT_THAT(row, ::testing::Contains(::testing::Gt(0.1f)));
+    EXPECT_THAT(row, ::testing::Contains(::testing::Gt(can_quantize(info.dtype) ? 0.1f : 0.001f)));
   }
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "kernels/pack_weights.h"
@@ -81,14 +82,23 @@ Status CpuWeight::pack(std::string_view name, ThreadPool& pool, WeightMemory& me
     }
   }
   HEARTH_ASSIGN_OR_RETURN(const WeightPiece memory_piece, memory.allocate(size));
+  std::atomic<bool> finite = true;
   pool.run(num_panels(), [&](std::size_t idx, std::size_t) {
     const std::size_t first = idx * kPanelColumns;
     const PanelSource source = {.rows = row(first),
                                 .row_bytes = row_bytes_,
                                 .num_columns = std::min(kPanelColumns, out_features() - first),
                                 .in_features = in_features()};
-    pack_panel(dtype(), source, memory_piece.data + idx * panel_bytes_);
+    std::uint8_t* const panel = memory_piece.data + idx * panel_bytes_;
+    pack_panel(dtype(), source, panel);
+    if (!has_finite_scales(*format_, in_features(), panel)) {
+      finite.store(false, std::memory_order_relaxed);
+    }
   });
+  if (!finite.load(std::memory_order_relaxed)) {
+    return make_status(StatusCode::kDataLoss, "a scale of tensor '{}' is a NaN or an infinity",
+                       name);
+  }
   panels_ = memory_piece.filled();
   if (cache != nullptr) cache->add(key, panels_);
   return {};

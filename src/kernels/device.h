@@ -216,7 +216,8 @@ class Device {
 
   // A matrix for linear() and embed(). kUnimplemented when no kernel reads the tensor's type;
   // kInvalidArgument when it is not a matrix, kResourceExhausted without memory for it. Quantized
-  // formats are repacked (see extra_bytes()); the tensor's own data is then read by embed() only.
+  // formats are repacked (see extra_bytes()); the tensor's own data is then read by embed() only,
+  // and kDataLoss says that a block's scale is not finite.
   virtual Result<std::unique_ptr<WeightMatrix>> prepare_weight(const TensorView& tensor) = 0;
 
   // The same for a matrix that only embed() will read: nothing is repacked.

@@ -2,101 +2,28 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <memory>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "kernels/kernel_test_util.h"
-#include "tensor/float16.h"
 #include "tensor/quantize.h"
+#include "tests/support/random_blocks.h"
 
 namespace hearth {
 namespace {
 
-// A weight matrix of random bytes whose float16 fields are then made moderate numbers.
 struct TestWeight {
   std::vector<std::byte> data;
   TensorView tensor;
   Floats exact;  // [out, in], dequantized.
 };
 
-// Offsets of the float16 numbers in a block.
-std::vector<std::size_t> f16_offsets(DType dtype) {
-  switch (dtype) {
-    case DType::kQ4_0:
-    case DType::kQ5_0:
-    case DType::kQ8_0:
-    case DType::kIQ4_NL:
-    case DType::kIQ4_XS:
-    case DType::kIQ1_S:
-    case DType::kIQ2_XXS:
-    case DType::kIQ2_XS:
-    case DType::kIQ2_S:
-    case DType::kIQ3_XXS:
-    case DType::kIQ3_S:
-      return {0};
-    case DType::kQ4_1:
-    case DType::kQ5_1:
-    case DType::kQ4_K:
-    case DType::kQ5_K:
-      return {0, 2};
-    case DType::kQ2_K:
-      return {80, 82};
-    case DType::kQ3_K:
-      return {108};
-    case DType::kQ6_K:
-      return {208};
-    case DType::kTQ1_0:
-      return {52};
-    case DType::kTQ2_0:
-      return {64};
-    default:
-      return {};
-  }
-}
-
-// IQ1_M has four bits of its scale at the top of each of its last four words.
-void spread_scale(std::uint16_t bits, std::byte* block) {
-  for (unsigned i = 0; i < 4; ++i) {
-    std::byte& top = block[49 + 2 * i];
-    top = (top & std::byte{0x0f}) | static_cast<std::byte>(bits >> (4 * i) << 4);
-  }
-}
-
-void fill_random(DType dtype, std::vector<std::byte>& data, std::mt19937& generator) {
-  std::uniform_real_distribution<float> scale(0.001f, 0.02f);
-  std::normal_distribution<float> plain(0.0f, 0.05f);
-  const std::size_t block_bytes = dtype_info(dtype).block_bytes;
-  for (std::byte& b : data)
-    b = static_cast<std::byte>(generator());
-  for (std::size_t block = 0; block < data.size(); block += block_bytes) {
-    std::byte* p = data.data() + block;
-    if (dtype == DType::kF32) {
-      const float value = plain(generator);
-      std::memcpy(p, &value, 4);
-    } else if (dtype == DType::kF16 || dtype == DType::kBF16) {
-      const float value = plain(generator);
-      const std::uint16_t bits = dtype == DType::kF16 ? f32_to_f16(value) : f32_to_bf16(value);
-      std::memcpy(p, &bits, 2);
-    }
-    for (std::size_t offset : f16_offsets(dtype)) {
-      const std::uint16_t bits = f32_to_f16(scale(generator));
-      std::memcpy(p + offset, &bits, 2);
-    }
-    if (dtype == DType::kIQ1_M) spread_scale(f32_to_f16(scale(generator)), p);
-    if (dtype == DType::kMXFP4) p[0] = static_cast<std::byte>(112 + generator() % 16);
-  }
-}
-
 TestWeight make_weight(DType dtype, std::size_t out_features, std::size_t in_features,
                        std::uint32_t seed) {
   TestWeight weight;
-  std::mt19937 generator(seed);
   const std::size_t bytes = row_bytes(dtype, in_features);
-  weight.data.resize(out_features * bytes);
-  fill_random(dtype, weight.data, generator);
+  weight.data = test::random_blocks(dtype, out_features * in_features, seed);
   weight.tensor = {.name = "test",
                    .dtype = dtype,
                    .shape = {.dims = {out_features, in_features, 1, 1}, .rank = 2},
@@ -335,6 +262,22 @@ TEST(PrepareWeightTest, RefusesWhatIsNotAMatrixOrHasNoKernel) {
   const auto integers = device->prepare_weight(weight.tensor);
   ASSERT_FALSE(integers.has_value());
   EXPECT_EQ(integers.error().code(), StatusCode::kUnimplemented);
+}
+
+TEST_P(LinearTest, AScaleThatIsNotFiniteIsRefusedWithTheTensorsName) {
+  const DType dtype = GetParam();
+  for (std::size_t scale = 0; scale < test::num_scales(dtype); ++scale) {
+    for (const bool infinite : {false, true}) {
+      TestWeight weight = make_weight(dtype, 19, 512, 13);
+      const std::size_t block_bytes = dtype_info(dtype).block_bytes;
+      test::spoil_scale(dtype, std::span(weight.data).last(block_bytes), scale, infinite);
+      const auto device = make_device("auto", 2);
+      const auto prepared = device->prepare_weight(weight.tensor);
+      ASSERT_FALSE(prepared.has_value());
+      EXPECT_EQ(prepared.error().code(), StatusCode::kDataLoss);
+      EXPECT_NE(prepared.error().message().find("'test'"), std::string::npos);
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Formats, LinearTest, ::testing::ValuesIn(matrix_dtypes()),

@@ -40,9 +40,10 @@ const TensorView* WeightBinder::find(std::string_view name, const Shape& expecte
                                     tensor->shape.to_string(), expected.to_string()));
     return nullptr;
   }
-  if (!is_finite(*tensor)) {
-    problems_.push_back(
-        fmt::format("'{}' holds a NaN or an infinity", file_.spelling(tensor->name)));
+  // The scales of matrices in blocks are looked at when they are bound: packing reads them anyhow.
+  const bool plain = dtype_info(tensor->dtype).block_len == 1;
+  if ((plain || tensor->shape.rank < 2) && !is_finite(*tensor)) {
+    problems_.push_back(non_finite_problem(*tensor));
     return nullptr;
   }
   weight_bytes_ += tensor->data.size();
@@ -51,16 +52,24 @@ const TensorView* WeightBinder::find(std::string_view name, const Shape& expecte
 }
 
 bool WeightBinder::is_finite(const TensorView& tensor) const {
-  constexpr std::size_t kPartBytes = std::size_t{1} << 20;
-  const std::size_t num_parts = (tensor.data.size() + kPartBytes - 1) / kPartBytes;
+  const std::size_t block_bytes = dtype_info(tensor.dtype).block_bytes;
+  const std::size_t part_bytes = (std::size_t{1} << 20) / block_bytes * block_bytes;
+  const std::size_t num_parts = (tensor.data.size() + part_bytes - 1) / part_bytes;
   std::atomic<bool> finite = true;
   device_.host_threads().run(num_parts, [&](std::size_t part, std::size_t) {
-    const auto rest = tensor.data.subspan(part * kPartBytes);
-    if (!all_finite(tensor.dtype, rest.first(std::min(rest.size(), kPartBytes)))) {
+    const auto rest = tensor.data.subspan(part * part_bytes);
+    if (!all_finite(tensor.dtype, rest.first(std::min(rest.size(), part_bytes)))) {
       finite.store(false, std::memory_order_relaxed);
     }
   });
   return finite.load(std::memory_order_relaxed);
+}
+
+std::string WeightBinder::non_finite_problem(const TensorView& tensor) const {
+  const DTypeInfo& info = dtype_info(tensor.dtype);
+  return fmt::format("'{}' holds a NaN or an infinity in {} {} ({})", file_.spelling(tensor.name),
+                     info.block_len == 1 ? "value" : "block",
+                     first_non_finite(tensor.dtype, tensor.data).value_or(0), info.name);
 }
 
 std::size_t WeightBinder::num_rows(std::string_view name) const {
@@ -76,11 +85,16 @@ void WeightBinder::bind(const TensorView& tensor, Rows rows, MatrixUse use,
       .dtype = tensor.dtype,
       .shape = make_shape({rows.count, tensor.shape.row_len()}),
       .data = tensor.data.subspan(rows.first * row_bytes, rows.count * row_bytes)};
+  if (use == MatrixUse::kTable && !is_finite(part)) {
+    problems_.push_back(non_finite_problem(tensor));
+    return;
+  }
   auto weight =
       use == MatrixUse::kTable ? device_.prepare_table(part) : device_.prepare_weight(part);
   if (!weight) {
     unimplemented_ |= weight.error().code() == StatusCode::kUnimplemented;
-    problems_.push_back(weight.error().message());
+    const bool non_finite = weight.error().code() == StatusCode::kDataLoss;
+    problems_.push_back(non_finite ? non_finite_problem(tensor) : weight.error().message());
     return;
   }
   target = *std::move(weight);

@@ -70,9 +70,9 @@ class WeightBinder {
   // Declares a tensor that files carry and this model knowingly does not need.
   void ignore(std::string_view name) { known_.emplace(name); }
 
-  // Every problem in one message: missing tensors, wrong shapes, unsupported types, float tensors
-  // with a NaN or an infinity, damaged parts of stored files, and tensors nobody declared (a file
-  // that holds them describes another model than the one we would compute).
+  // Every problem in one message: missing tensors, wrong shapes, unsupported types, tensors
+  // with a NaN or an infinity (also as a block's scale), damaged parts of stored files, and tensors
+  // nobody declared (a file that holds them describes another model than the one we would compute).
   Status finish() const;
 
   // Bytes of all bound tensors: repacked copies, and the mapped data of those that are read in
@@ -88,8 +88,10 @@ class WeightBinder {
   };
 
   const TensorView* find(std::string_view name, const Shape& expected, Presence presence);
-  // Float tensors are read once, by all threads, which also brings their pages in.
+  // Read once, by all threads, which also brings the tensor's pages in.
   bool is_finite(const TensorView& tensor) const;
+  // Names the tensor and the first place that is not.
+  std::string non_finite_problem(const TensorView& tensor) const;
   // Whether what was read of a tensor is what was stored (see ModelFile::check).
   void check(const TensorView& tensor, std::span<const std::byte> data);
   void bind(const TensorView& tensor, Rows rows, MatrixUse use,

@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "base/status.h"
+#include "tensor/block_types.h"
 #include "tensor/code_blocks.h"
 #include "tensor/float16.h"
 #include "tensor/quant_blocks.h"
@@ -208,50 +209,11 @@ void dequantize_row(DType dtype, std::span<const std::byte> data, std::span<floa
     case DType::kI32:
       return widen_row<std::int32_t>(data, out,
                                      [](std::int32_t x) { return static_cast<float>(x); });
-    case DType::kQ4_0:
-      return decode_row<BlockQ4_0>(data, out);
-    case DType::kQ4_1:
-      return decode_row<BlockQ4_1>(data, out);
-    case DType::kQ5_0:
-      return decode_row<BlockQ5_0>(data, out);
-    case DType::kQ5_1:
-      return decode_row<BlockQ5_1>(data, out);
-    case DType::kQ8_0:
-      return decode_row<BlockQ8_0>(data, out);
-    case DType::kQ2_K:
-      return decode_row<BlockQ2_K>(data, out);
-    case DType::kQ3_K:
-      return decode_row<BlockQ3_K>(data, out);
-    case DType::kQ4_K:
-      return decode_row<BlockQ4_K>(data, out);
-    case DType::kQ5_K:
-      return decode_row<BlockQ5_K>(data, out);
-    case DType::kQ6_K:
-      return decode_row<BlockQ6_K>(data, out);
-    case DType::kIQ4_NL:
-      return decode_row<BlockIQ4_NL>(data, out);
-    case DType::kIQ4_XS:
-      return decode_row<BlockIQ4_XS>(data, out);
-    case DType::kIQ1_S:
-      return decode_row<BlockIQ1_S>(data, out);
-    case DType::kIQ1_M:
-      return decode_row<BlockIQ1_M>(data, out);
-    case DType::kIQ2_XXS:
-      return decode_row<BlockIQ2_XXS>(data, out);
-    case DType::kIQ2_XS:
-      return decode_row<BlockIQ2_XS>(data, out);
-    case DType::kIQ2_S:
-      return decode_row<BlockIQ2_S>(data, out);
-    case DType::kIQ3_XXS:
-      return decode_row<BlockIQ3_XXS>(data, out);
-    case DType::kIQ3_S:
-      return decode_row<BlockIQ3_S>(data, out);
-    case DType::kTQ1_0:
-      return decode_row<BlockTQ1_0>(data, out);
-    case DType::kTQ2_0:
-      return decode_row<BlockTQ2_0>(data, out);
-    case DType::kMXFP4:
-      return decode_row<BlockMXFP4>(data, out);
+    default:
+      visit_block_type(dtype, false, [&]<typename Block>(std::type_identity<Block>) {
+        decode_row<Block>(data, out);
+        return true;
+      });
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/status.h"
 #include "tensor/quantize.h"
+#include "tests/support/random_blocks.h"
 
 namespace hearth::test {
 
@@ -53,6 +54,12 @@ void GgufWriter::add_tensor(std::string_view name, DType dtype, const Shape& sha
   tensor.dims.assign(shape.dims.begin(), shape.dims.begin() + shape.rank);
   std::ranges::reverse(tensor.dims);
   tensor.type = dtype_info(dtype).gguf_type;
+  if (!can_quantize(dtype)) {
+    const auto seed = static_cast<std::uint32_t>(tensors_.size());
+    tensor.data = random_blocks(dtype, values.size(), seed);
+    tensors_.push_back(std::move(tensor));
+    return;
+  }
   tensor.data.resize(row_bytes(dtype, values.size()));
   const std::size_t stride = row_bytes(dtype, shape.row_len());
   for (std::size_t row = 0; row < shape.num_rows(); ++row) {

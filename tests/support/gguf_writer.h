@@ -106,7 +106,8 @@ class GgufWriter {
   // A value of any type number with any bytes behind it.
   void add_raw(std::string_view key, std::uint32_t value_type, std::span<const std::byte> payload);
 
-  // `values` are stored in `dtype`, row by row; there are shape.num_elements() of them.
+  // `values` are stored in `dtype`, row by row; there are shape.num_elements() of them. Formats
+  // that are only read get random blocks instead.
   void add_tensor(std::string_view name, DType dtype, const Shape& shape,
                   std::span<const float> values);
   void add_tensor(GgufTensor tensor) { tensors_.push_back(std::move(tensor)); }
