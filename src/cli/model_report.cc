@@ -8,6 +8,7 @@
 #include "cli/terminal.h"
 #include "engine/engine.h"
 #include "engine/memory_budget.h"
+#include "kernels/weight_bytes.h"
 #include "models/model.h"
 #include "tensor/dtype.h"
 #include "tokenizer/chat_template.h"
@@ -51,10 +52,8 @@ MemoryNeed estimate_memory(const ModelConfig& config, const ModelFile& file,
   MemoryNeed need;
   need.context_len = options.context_len > 0 ? options.context_len : config.context_len;
   need.num_sequences = options.num_sequences;
-  // Quantized matrices are repacked, which takes as much again, and their pages of the file
-  // released.
-  for (const TensorView& tensor : file.tensors())
-    need.weight_bytes += tensor.data.size();
+  // Quantized matrices are repacked, and their pages of the file released.
+  need.weight_bytes = packed_bytes(file.tensors());
   need.kv_cache_dtype = options.kv_cache_dtype;
   need.kv_bytes = kv_bytes_for(kv_shape(config, engine.block_size, options.kv_cache_dtype),
                                need.context_len, need.num_sequences);

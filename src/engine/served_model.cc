@@ -16,6 +16,7 @@
 #include "engine/sampling_defaults.h"
 #include "kernels/kernels.h"
 #include "kernels/packed_cache.h"
+#include "kernels/weight_bytes.h"
 #include "models/encoder.h"
 #include "models/hf_directory.h"
 #include "models/model.h"
@@ -347,7 +348,10 @@ Result<std::unique_ptr<ServedModel>> ServedModel::load(const ServedModelOptions&
 
 Result<std::size_t> ServedModel::least_memory(const ServedModelOptions& options) {
   HEARTH_ASSIGN_OR_RETURN(const ModelFile file, open_model_file(options.path));
-  HEARTH_ASSIGN_OR_RETURN(const std::size_t weight_bytes, bytes_on_load(file, options.quantize));
+  std::size_t weight_bytes = packed_bytes(file.tensors());
+  if (!options.quantize.empty()) {
+    HEARTH_ASSIGN_OR_RETURN(weight_bytes, bytes_on_load(file, options.quantize));
+  }
   if (is_encoder(file)) return weight_bytes;
   HEARTH_ASSIGN_OR_RETURN(const ModelConfig config, read_model_config(file));
   return Engine::least_memory(config, weight_bytes, options.engine);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/kernel_test_util.h"
+#include "kernels/weight_bytes.h"
 #include "tensor/quantize.h"
 #include "tests/support/random_blocks.h"
 
@@ -262,6 +263,17 @@ TEST(PrepareWeightTest, RefusesWhatIsNotAMatrixOrHasNoKernel) {
   const auto integers = device->prepare_weight(weight.tensor);
   ASSERT_FALSE(integers.has_value());
   EXPECT_EQ(integers.error().code(), StatusCode::kUnimplemented);
+}
+
+TEST_P(LinearTest, PackedBytesAreThoseOfThePreparedWeight) {
+  const TestWeight weight = make_weight(GetParam(), 35, 768, 14);
+  const auto prepared = std::move(*make_device("auto")->prepare_weight(weight.tensor));
+  const std::size_t own = prepared->extra_bytes();
+  EXPECT_EQ(packed_bytes({&weight.tensor, 1}), own == 0 ? weight.data.size() : own);
+  TensorView stack = weight.tensor;
+  stack.shape = {.dims = {5, 7, 768, 1}, .rank = 3};
+  const TestWeight one = make_weight(GetParam(), 7, 768, 15);
+  EXPECT_EQ(packed_bytes({&stack, 1}), 5 * packed_bytes({&one.tensor, 1}));
 }
 
 TEST_P(LinearTest, AScaleThatIsNotFiniteIsRefusedWithTheTensorsName) {
