@@ -102,7 +102,8 @@ INSTANTIATE_TEST_SUITE_P(
                       "phimoe-long", "qwen2moe", "qwen3", "qwen3moe", "smollm3", "chatglm",
                       "cohere2", "command-r", "ernie4_5", "exaone", "exaone4", "glm4", "gptneox",
                       "gptneox-serial", "hunyuan", "internlm2", "olmo", "olmo2", "olmo3", "olmoe",
-                      "phi2", "seed_oss", "stablelm", "stablelm-parallel", "starcoder2"),
+                      "phi2", "seed_oss", "stablelm", "stablelm-parallel", "starcoder",
+                      "starcoder2"),
     [](const auto& case_info) {
       std::string name = case_info.param;
       std::ranges::replace(name, '-', '_');

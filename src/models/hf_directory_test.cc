@@ -115,7 +115,8 @@ INSTANTIATE_TEST_SUITE_P(Families, HfSameBits,
                                            "chatglm", "cohere2", "command-r", "ernie4_5", "exaone4",
                                            "falcon", "falcon-two-norms", "glm4", "gptneox",
                                            "hunyuan", "olmo2", "olmo3", "olmoe", "phi2", "seed_oss",
-                                           "stablelm", "stablelm-parallel", "starcoder2"),
+                                           "stablelm", "stablelm-parallel", "starcoder",
+                                           "starcoder2"),
                          case_name);
 
 // Some families' GGUF files hold the rotated pairs of Q and K side by side, so that the products of

@@ -379,6 +379,29 @@ constexpr HfFamily gpt2() {
           .translate_more = add_gpt2};
 }
 
+constexpr std::array kBigCodeLayer = {
+    module("ln_1", "attn_norm"),          module("attn.c_attn", "attn_qkv", kHeadwise),
+    module("attn.c_proj", "attn_output"), module("ln_2", "ffn_norm"),
+    module("mlp.c_fc", "ffn_up"),         module("mlp.c_proj", "ffn_down"),
+};
+
+// One key and value for all heads, or one for each.
+Status add_big_code(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  HEARTH_ASSIGN_OR_RETURN(const auto shared, config.flag("multi_query"));
+  HEARTH_ASSIGN_OR_RETURN(const std::uint32_t heads, config.required_size("num_attention_heads"));
+  out.add_size(family.metadata_key("attention.head_count_kv"), shared.value_or(true) ? 1 : heads);
+  return add_gpt2(config, family, out);
+}
+
+constexpr HfFamily big_code() {
+  HfFamily family = gpt2();
+  family.class_name = "GPTBigCodeForCausalLM";
+  family.architecture = "starcoder";
+  family.layer_modules = kBigCodeLayer;
+  family.translate_more = add_big_code;
+  return family;
+}
+
 constexpr std::array kBloomModules = {
     module("word_embeddings", "token_embd"),
     module("word_embeddings_layernorm", "token_embd_norm"),
@@ -438,27 +461,17 @@ constexpr HfFamily bloom() {
 }
 
 constexpr std::array kFamilies = {
-    bloom(),
-    ernie4_5(),
-    exaone4(),
-    gemma(),
-    gemma2(),
-    gemma3(),
-    glm(),
-    glm4(),
-    gpt2(),
-    granite(),
-    hunyuan(),
-    internlm3(),
-    llama_like("LlamaForCausalLM", "llama"),
-    ministral(),
-    mistral(),
-    olmo2(),
-    olmo3(),
-    phi3(),
-    qwen2(),
-    qwen3(),
-    seed_oss(),
+    bloom(),     big_code(),
+    ernie4_5(),  exaone4(),
+    gemma(),     gemma2(),
+    gemma3(),    glm(),
+    glm4(),      gpt2(),
+    granite(),   hunyuan(),
+    internlm3(), llama_like("LlamaForCausalLM", "llama"),
+    ministral(), mistral(),
+    olmo2(),     olmo3(),
+    phi3(),      qwen2(),
+    qwen3(),     seed_oss(),
     smollm3(),
 };
 

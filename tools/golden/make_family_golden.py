@@ -297,6 +297,8 @@ CASES = {
     "stablelm": Family("stablelm", "StableLm", keys=partial_keys, **partial(0.25), **EPS, **UNTIED, use_qkv_bias=True),
     "stablelm-parallel": Family("stablelm", "StableLm", keys=partial_keys, **partial(0.25), **EPS, **UNTIED,
                                 use_parallel_residual=True),
+    "starcoder": Family("starcoder", "GPTBigCode", GPT2, keys=lambda writer, config: writer.add_head_count_kv(1),
+                        n_embd=32, n_positions=128, n_inner=None, **FLAT),
     "starcoder2": Family("starcoder2", "Starcoder2", STARCODER2, **ROPE, norm_epsilon=1e-5, sliding_window=None),
     "falcon": Family("falcon", "Falcon", BLOOM, falcon_tensor, falcon_keys, **ROPE),
     "falcon-two-norms": Family("falcon", "Falcon", BLOOM, falcon_tensor, falcon_keys, **ROPE, num_kv_heads=2,
