@@ -80,6 +80,13 @@ void ModelFlags::declare(OptionSet& options) {
                        "machine or container has."});
   add_kv_cache_dtype(options, options_.engine.kv_cache_dtype);
   add_encoder_precision(options, options_.encoder_precision);
+  options.add(options_.matryoshka_dimensions,
+              {.name = "matryoshka-dimensions",
+               .help = "Lengths that an encoder's vectors may be cut to on request, besides those "
+                       "that its files name: for models that were trained for it (Matryoshka) and "
+                       "do not say so.",
+               .placeholder = "LENGTH"},
+              {.min = 1, .max = 1 << 24});
   options.section("Speculation");
   options.add(options_.engine.speculation,
               {.name = "speculation",

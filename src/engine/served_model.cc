@@ -115,6 +115,7 @@ struct ServedModel::Impl {
   SamplingParams sampling_defaults;
   std::optional<PackedCache> packed_cache;
   EncoderPrecision precision = EncoderPrecision::kF32;
+  ShorterVectors shorter;
   bool needs_f32 = false;  // The encoder was not exact enough in bf16.
   std::unique_ptr<Device> device;
   std::unique_ptr<Engine> engine;
@@ -270,6 +271,10 @@ Status ServedModel::Impl::load_embedder(const ServedModelOptions& served, Metric
   const EngineOptions& options = served.engine;
   chat_template_status = Status(StatusCode::kNotFound, "an encoder does not chat");
   HEARTH_ASSIGN_OR_RETURN(const EncoderConfig description, read_encoder_description(file));
+  if (!description.is_classifier()) {
+    shorter = description.shorter;
+    shorter.add(served.matryoshka_dimensions, description.width);
+  }
   const std::size_t max_len =
       options.max_model_len == 0 ? description.max_tokens : options.max_model_len;
   // A text goes through in one piece; with its special tokens it hardly has fewer than four.
@@ -403,6 +408,10 @@ std::string_view ServedModel::main_dtype() const {
 std::string_view ServedModel::device_description() const {
   return impl_->device->description();
 }
+const ShorterVectors& ServedModel::shorter_vectors() const {
+  return impl_->shorter;
+}
+
 EncoderPrecision ServedModel::encoder_precision() const {
   return impl_->precision;
 }

@@ -41,6 +41,8 @@ struct ServedModelOptions {
   std::filesystem::path packed_weights_dir;
   std::size_t min_packed_bytes = 0;
   EncoderPrecision encoder_precision = EncoderPrecision::kAuto;
+  // Lengths that an encoder's vectors may be cut to, besides those that its files name.
+  std::vector<std::size_t> matryoshka_dimensions;
   bool sampling_defaults = true;  // Take those that the model's files recommend.
   // An encoder takes max_model_len, max_num_batched_tokens and max_queued_requests from here.
   EngineOptions engine;
@@ -80,6 +82,8 @@ class ServedModel {
   Status intact() const;
   std::string_view main_dtype() const;  // The number format of most weights, by bytes.
   std::string_view device_description() const;
+  // What vectors may be cut to, by the model's files and the options.
+  const ShorterVectors& shorter_vectors() const;
   // In which an encoder multiplies its float weights: never kAuto.
   EncoderPrecision encoder_precision() const;
   // Of a model that generates text; there is one unless there is an embedder.

@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
+#include <iterator>
 #include <utility>
 
 #include "kernels/pack_weights.h"
@@ -262,23 +264,32 @@ void CpuDevice::store_kv(ConstMatrixView k, ConstMatrixView v,
   static_assert(kKvGroupLen == kGroupLen && kKvGroupLen == kKvScaleGroup);
   const auto store = cache.dtype == DType::kF16 ? store_f16 : store_q8;
   const std::size_t head_dim = heads.head_dim;
-  for (const SequenceRows& sequence : sequences) {
-    for_each_row(sequence.num_rows, heads.num_kv_heads * head_dim, [&](std::size_t i) {
-      const std::size_t position = sequence.first_position + i;
-      const auto block =
-          static_cast<std::size_t>(sequence.block_table[position / cache.block_size]);
-      const std::size_t slot = position % cache.block_size;
-      const float* key = k.row(sequence.first_row + i);
-      const float* value = v.row(sequence.first_row + i);
-      for (std::size_t head = 0; head < heads.num_kv_heads; ++head) {
-        const std::size_t offset = cache.offset(block, head);
-        store(kernels_, key + head * head_dim, head_dim,
-              {cache.k + offset, slot, cache.block_size, slot, cache.block_size});
-        store(kernels_, value + head * head_dim, head_dim,
-              {cache.v + offset, slot, cache.block_size, slot * head_dim, 1});
-      }
-    });
-  }
+  const auto store_row = [&](const SequenceRows& sequence, std::size_t i) {
+    const std::size_t position = sequence.first_position + i;
+    const auto block = static_cast<std::size_t>(sequence.block_table[position / cache.block_size]);
+    const std::size_t slot = position % cache.block_size;
+    const float* key = k.row(sequence.first_row + i);
+    const float* value = v.row(sequence.first_row + i);
+    for (std::size_t head = 0; head < heads.num_kv_heads; ++head) {
+      const std::size_t offset = cache.offset(block, head);
+      store(kernels_, key + head * head_dim, head_dim,
+            {cache.k + offset, slot, cache.block_size, slot, cache.block_size});
+      store(kernels_, value + head * head_dim, head_dim,
+            {cache.v + offset, slot, cache.block_size, slot * head_dim, 1});
+    }
+  };
+  // One fork for all sequences: short ones are not worth one each. Their rows lie one behind the
+  // other, so that a row's sequence is the last that begins no later.
+  std::size_t num_rows = 0;
+  for (const SequenceRows& sequence : sequences)
+    num_rows = std::max(num_rows, sequence.first_row + sequence.num_rows);
+  for_each_row(num_rows, heads.num_kv_heads * head_dim, [&](std::size_t row) {
+    const auto after =
+        std::ranges::upper_bound(sequences, row, std::less<>(), &SequenceRows::first_row);
+    if (after == sequences.begin()) return;
+    const SequenceRows& sequence = *std::prev(after);
+    if (row - sequence.first_row < sequence.num_rows) store_row(sequence, row - sequence.first_row);
+  });
 }
 
 Result<std::unique_ptr<Device>> make_cpu_device(const CpuDeviceOptions& options) {

@@ -37,17 +37,28 @@ struct LinearJob {
   void run_unit(std::size_t unit, std::size_t tile) const;
 };
 
+// Inlined into loops of constant length, which become vector instructions.
+inline void write_row(const LinearOutput& output, const float* values, const float* bias,
+                      std::size_t num_columns, float* out) {
+  for (std::size_t c = 0; c < num_columns; ++c) {
+    const float value = output.bias != nullptr ? values[c] + bias[c] : values[c];
+    out[c] = output.accumulate ? out[c] + value : value;
+  }
+}
+
 // Bias, then what `out` held, are added in this order.
 void write_tile(const LinearOutput& output, const TileBuffer& buffer, std::size_t first_column,
                 std::size_t first_row, std::size_t num_rows) {
   const std::size_t num_columns = std::min(kPanelColumns, output.out.cols - first_column);
+  float bias[kPanelColumns] = {};
+  if (output.bias != nullptr) std::copy_n(output.bias + first_column, num_columns, bias);
   for (std::size_t r = 0; r < num_rows; ++r) {
     const float* values = buffer.values + r * kPanelColumns;
     float* out = output.out.row(first_row + r) + first_column;
-    for (std::size_t c = 0; c < num_columns; ++c) {
-      float value = values[c];
-      if (output.bias != nullptr) value += output.bias[first_column + c];
-      out[c] = output.accumulate ? out[c] + value : value;
+    if (num_columns == kPanelColumns) {
+      write_row(output, values, bias, kPanelColumns, out);
+    } else {
+      write_row(output, values, bias, num_columns, out);
     }
   }
 }

@@ -249,6 +249,7 @@ class Device {
   virtual void rope(MatrixView heads, std::size_t head_dim, const RopeTable& table) = 0;
 
   // Stores each row of k and v ([num_tokens, num_kv_heads * head_dim]) at its position's slot.
+  // Sequences come in the order of their rows.
   virtual void store_kv(ConstMatrixView k, ConstMatrixView v,
                         std::span<const SequenceRows> sequences, const HeadShape& heads,
                         const KvLayerView& cache) = 0;

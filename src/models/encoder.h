@@ -36,6 +36,18 @@ struct EncoderPrompt {
   std::string text;  // "query: "; may be empty.
 };
 
+// To which lengths vectors may be cut: of models trained so that the first numbers say most
+// (Matryoshka).
+struct ShorterVectors {
+  std::vector<std::size_t> lengths;  // Below the width, ascending.
+  bool any = false;                  // To every one below the width.
+  std::size_t usual = 0;             // What they are cut to where nobody asks; 0: not at all.
+
+  // Lengths that others allow besides; those from `width` on mean nothing.
+  void add(std::span<const std::size_t> further, std::size_t width);
+  bool allow(std::size_t length) const;
+};
+
 // What a loaded encoder is; immutable.
 struct EncoderConfig {
   std::string architecture;         // "bert"
@@ -51,6 +63,7 @@ struct EncoderConfig {
   std::vector<std::string> labels;  // Of a classification head, in order; empty: makes vectors.
   HeadActivation head_activation = HeadActivation::kNone;
   std::vector<EncoderPrompt> prompts;
+  ShorterVectors shorter;
   std::string default_prompt;  // The name of the one to use where none is asked for; empty: none.
 
   bool is_classifier() const { return !labels.empty(); }

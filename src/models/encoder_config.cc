@@ -143,12 +143,35 @@ Status read_head(const ConfigReader& reader, const TensorView& output, EncoderPl
   return {};
 }
 
+// A list of lengths says more than the flag that there are some.
+Status read_shorter(const ConfigReader& reader, EncoderConfig& config) {
+  ShorterVectors& shorter = config.shorter;
+  HEARTH_ASSIGN_OR_RETURN(const auto* lengths,
+                          reader.file().find_integers(reader.full(kShorterKey)));
+  if (lengths != nullptr) {
+    std::vector<std::size_t> allowed;
+    for (const std::int64_t length : *lengths) {
+      if (length < 1 || std::cmp_greater(length, config.width)) {
+        return make_status(StatusCode::kDataLoss, "{} has {}, but vectors have {} numbers",
+                           reader.full(kShorterKey), length, config.width);
+      }
+      allowed.push_back(static_cast<std::size_t>(length));
+    }
+    shorter.add(allowed, config.width);
+  } else {
+    HEARTH_ASSIGN_OR_RETURN(shorter.any, reader.flag(kAnyShorterKey, false));
+  }
+  HEARTH_ASSIGN_OR_RETURN(const auto usual, reader.optional_size(kUsualLengthKey, kMaxDimension));
+  if (usual && *usual < config.width) shorter.usual = *usual;
+  return {};
+}
+
 Status read_vector(const ConfigReader& reader, EncoderPlan& plan) {
   EncoderConfig& config = plan.description;
   config.width = plan.transformer.hidden_size;
   HEARTH_ASSIGN_OR_RETURN(config.pooling, read_pooling(reader, kPoolingTypeKey, std::nullopt));
   HEARTH_ASSIGN_OR_RETURN(config.normalize, reader.flag(kNormalizeKey, true));
-  return {};
+  return read_shorter(reader, config);
 }
 
 // A decoder whose file says how to pool was trained to embed.

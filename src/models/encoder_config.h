@@ -5,6 +5,7 @@
 // token, 3 last token, 4 a classification head), classifier.output_labels. Ours, which directories
 // are translated to and files may have: embedding.normalize, embedding.max_tokens,
 // embedding.prompt_names, embedding.prompt_texts, embedding.default_prompt,
+// embedding.matryoshka_dimensions, embedding.is_matryoshka, embedding.truncate_dim,
 // classifier.pooling_type (what the head reads), classifier.dense_activation (tanh, relu or gelu),
 // classifier.score_activation (none, softmax or sigmoid).
 #pragma once
@@ -26,6 +27,9 @@ inline constexpr std::string_view kMaxTokensKey = "embedding.max_tokens";
 inline constexpr std::string_view kPromptNamesKey = "embedding.prompt_names";
 inline constexpr std::string_view kPromptTextsKey = "embedding.prompt_texts";
 inline constexpr std::string_view kDefaultPromptKey = "embedding.default_prompt";
+inline constexpr std::string_view kShorterKey = "embedding.matryoshka_dimensions";
+inline constexpr std::string_view kAnyShorterKey = "embedding.is_matryoshka";
+inline constexpr std::string_view kUsualLengthKey = "embedding.truncate_dim";
 inline constexpr std::string_view kLabelsKey = "classifier.output_labels";
 inline constexpr std::string_view kHeadPoolingKey = "classifier.pooling_type";
 inline constexpr std::string_view kHeadDenseKey = "classifier.dense_activation";

@@ -157,12 +157,43 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"Prompt", "bert-mean", "config_sentence_transformers.json",
                 R"({"prompts":{"query":1}})", "prompt 'query' is no string"},
         Refusal{"DefaultPrompt", "bert-mean", "config_sentence_transformers.json",
-                R"({"default_prompt_name":"q"})", "there is no prompt of that name"}),
+                R"({"default_prompt_name":"q"})", "there is no prompt of that name"},
+        Refusal{"DefaultPromptOfNone", "bert-mean", "config_sentence_transformers.json",
+                R"({"prompts":"absent"})", "there is no prompt of that name"},
+        Refusal{"LongerThanTheVectors", "bert-mean", "config.json",
+                R"({"matryoshka_dimensions":[16,33]})", "has 33, but vectors have 32 numbers"}),
     [](const auto& case_info) { return case_info.param.name; });
 
 EncoderConfig described(const std::string& model, const std::string& file,
                         const std::string& changes) {
   return ChangedEncoder(model, file, changes).describe().value();
+}
+
+TEST(EncoderConfigs, FilesSayHowVectorsMayBeShortened) {
+  const ShorterVectors none = described("bert-cls", "modules.json", "absent").shorter;
+  EXPECT_FALSE(none.allow(16));
+  const ShorterVectors some =
+      described("bert-cls", "config.json",
+                R"({"matryoshka_dimensions":[32,16,8],"is_matryoshka":true})")
+          .shorter;
+  EXPECT_EQ(some.lengths, (std::vector<std::size_t>{8, 16}));
+  EXPECT_TRUE(some.allow(8));
+  EXPECT_FALSE(some.allow(9));
+  const ShorterVectors any =
+      described("bert-cls", "config.json", R"({"is_matryoshka":true})").shorter;
+  EXPECT_TRUE(any.allow(9));
+  const ShorterVectors usual =
+      described("bert-mean", "config_sentence_transformers.json", R"({"truncate_dim":24})").shorter;
+  EXPECT_EQ(usual.usual, 24u);
+  EXPECT_TRUE(usual.allow(24));
+  EXPECT_FALSE(usual.allow(16));
+}
+
+TEST(EncoderConfigs, OthersMayAllowFurtherLengths) {
+  ShorterVectors shorter{.lengths = {8, 16}};
+  const std::size_t further[] = {12, 8, 32, 64, 4};
+  shorter.add(further, 32);
+  EXPECT_EQ(shorter.lengths, (std::vector<std::size_t>{4, 8, 12, 16}));
 }
 
 TEST(EncoderConfigs, WithoutModulesTheMeanIsTakenAsItIs) {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/file.h"
@@ -162,11 +163,16 @@ Status translate_length(const std::filesystem::path& directory, const HfFamily& 
   return {};
 }
 
-Status translate_prompts(const std::filesystem::path& directory, const HfFamily& family,
-                         MetadataWriter& out) {
+Status translate_settings(const std::filesystem::path& directory, const HfFamily& family,
+                          MetadataWriter& out) {
   HEARTH_ASSIGN_OR_RETURN(const json::Object object,
                           read_optional_hf_object(directory, kPromptsName, kMaxHfConfigBytes));
   const HfObject settings(object, kPromptsName);
+  HEARTH_ASSIGN_OR_RETURN(const auto length, settings.size("truncate_dim"));
+  if (length) out.add_size(family.metadata_key(kUsualLengthKey), *length);
+  // Reading the plan says so if there is no prompt of that name.
+  HEARTH_ASSIGN_OR_RETURN(const auto fallback, settings.text("default_prompt_name"));
+  if (fallback) out.add_text(family.metadata_key(kDefaultPromptKey), *fallback);
   const json::Value* prompts = settings.find("prompts");
   if (prompts == nullptr) return {};
   if (prompts->as_object() == nullptr) {
@@ -184,8 +190,16 @@ Status translate_prompts(const std::filesystem::path& directory, const HfFamily&
   }
   out.add_texts(family.metadata_key(kPromptNamesKey), names);
   out.add_texts(family.metadata_key(kPromptTextsKey), texts);
-  HEARTH_ASSIGN_OR_RETURN(const auto fallback, settings.text("default_prompt_name"));
-  if (fallback) out.add_text(family.metadata_key(kDefaultPromptKey), *fallback);
+  return {};
+}
+
+// As config.json spells it, which is what vLLM reads.
+Status translate_shorter(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  HEARTH_ASSIGN_OR_RETURN(const auto any, config.flag("is_matryoshka"));
+  if (any) out.add(family.metadata_key(kAnyShorterKey), *any);
+  if (!config.has("matryoshka_dimensions")) return {};
+  HEARTH_ASSIGN_OR_RETURN(auto lengths, config.ids("matryoshka_dimensions"));
+  out.add(family.metadata_key(kShorterKey), std::move(lengths));
   return {};
 }
 
@@ -201,7 +215,8 @@ Status translate_hf_sentence_files(const std::filesystem::path& directory, const
     out.add(family.metadata_key(kNormalizeKey), false);
   }
   HEARTH_RETURN_IF_ERROR(translate_length(directory, family, out));
-  return translate_prompts(directory, family, out);
+  HEARTH_RETURN_IF_ERROR(translate_shorter(config, family, out));
+  return translate_settings(directory, family, out);
 }
 
 }  // namespace hearth

@@ -34,6 +34,16 @@ json::Value count(std::size_t value) {
   return static_cast<std::int64_t>(value);
 }
 
+void append_shorter(const ShorterVectors& shorter, json::Object& out) {
+  if (shorter.usual > 0) out.append("truncate_dim", count(shorter.usual));
+  if (shorter.any) out.append("is_matryoshka", true);
+  if (shorter.lengths.empty()) return;
+  json::Array lengths;
+  for (const std::size_t length : shorter.lengths)
+    lengths.push_back(count(length));
+  out.append("matryoshka_dimensions", std::move(lengths));
+}
+
 json::Value encoder_meta_json(const ModelRef& model) {
   const EncoderConfig& config = model.embedder->config();
   json::Object out{{"n_ctx", count(model.max_model_len())},
@@ -41,6 +51,7 @@ json::Value encoder_meta_json(const ModelRef& model) {
                    {"n_vocab", count(model.tokenizer->vocab_size())}};
   if (!config.is_classifier()) {
     out.append("n_embd", count(config.width));
+    append_shorter(model.shorter, out);
   } else {
     out.append("labels", json::Array(config.labels.begin(), config.labels.end()));
   }

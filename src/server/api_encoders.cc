@@ -47,27 +47,54 @@ ApiResult<std::string> find_prompt(const EncoderConfig& config,
                   names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", ")))));
 }
 
-ApiResult<VectorShape> find_shape(const EncoderConfig& config, const EmbeddingsRequest& request) {
-  VectorShape shape{.dimensions = request.dimensions.value_or(config.width),
-                    .normalize = request.normalize.value_or(false) && !config.normalize};
+// The lengths of vectors that can be asked for.
+std::string lengths_text(const ShorterVectors& shorter, std::size_t width) {
+  std::vector<std::size_t> lengths = shorter.lengths;
+  if (shorter.usual > 0) lengths.push_back(shorter.usual);
+  lengths.push_back(width);
+  std::ranges::sort(lengths);
+  const auto repeated = std::ranges::unique(lengths);
+  lengths.erase(repeated.begin(), repeated.end());
+  return fmt::format("{}", fmt::join(lengths, ", "));
+}
+
+ApiError refused_length(const ShorterVectors& shorter, std::size_t length, std::size_t width) {
+  if (length > width) {
+    return invalid_field(
+        "dimensions", "value_out_of_range",
+        fmt::format("'dimensions' is {}, but this model's vectors have {}.", length, width));
+  }
+  if (shorter.lengths.empty() && shorter.usual == 0) {
+    return invalid_field(
+        "dimensions", "unsupported_parameter",
+        fmt::format("This model's files do not say that its vectors may be shortened (Matryoshka), "
+                    "and of other models the first numbers mean little: leave 'dimensions' out, or "
+                    "set it to {}. If it was trained for it, start the server with "
+                    "--matryoshka-dimensions.",
+                    width));
+  }
+  return invalid_field("dimensions", "invalid_value",
+                       fmt::format("'dimensions' is {}, but this model's vectors may have {}.",
+                                   length, lengths_text(shorter, width)));
+}
+
+ApiResult<VectorShape> find_shape(const ModelRef& model, const EmbeddingsRequest& request) {
+  const EncoderConfig& config = model.embedder->config();
+  const ShorterVectors& shorter = model.shorter;
+  const std::size_t usual = shorter.usual > 0 ? shorter.usual : config.width;
+  const std::size_t length = request.dimensions.value_or(usual);
   if (request.normalize == false && config.normalize) {
     return std::unexpected(
         invalid_field("normalize", "unsupported_parameter",
                       "This model's vectors have length 1: their own lengths are not known."));
   }
-  if (shape.dimensions == config.width) return shape;
-  if (shape.dimensions > config.width) {
-    return std::unexpected(
-        invalid_field("dimensions", "value_out_of_range",
-                      fmt::format("'dimensions' is {}, but this model's vectors have {}.",
-                                  shape.dimensions, config.width)));
+  const bool whole = length == config.width;
+  if (!whole && (length > config.width || !shorter.allow(length))) {
+    return std::unexpected(refused_length(shorter, length, config.width));
   }
-  return std::unexpected(invalid_field(
-      "dimensions", "unsupported_parameter",
-      fmt::format("This model's files do not say that its vectors may be shortened (Matryoshka), "
-                  "and of other models the first numbers mean little: leave 'dimensions' out, or "
-                  "set it to {}.",
-                  config.width)));
+  // What was cut is made as long again as the model's own vectors are.
+  const bool normalize = request.normalize.value_or(false) || config.normalize;
+  return VectorShape{.dimensions = length, .normalize = normalize && !(whole && config.normalize)};
 }
 
 EncoderAnswerHeader header_of(const std::string& model_name, PreparedInputs& prepared) {
@@ -90,6 +117,9 @@ ApiResult<PreparedInputs> prepare_texts(InputPreparer preparer,
 
 ApiResult<PreparedInputs> prepare_documents(InputPreparer preparer, const RerankRequest& request) {
   if (auto fits = preparer.check(); !fits) return std::unexpected(fits.error());
+  if (auto fits = preparer.check_text(request.query, "query"); !fits) {
+    return std::unexpected(fits.error());
+  }
   for (std::size_t i = 0; i < request.documents.size(); ++i) {
     auto added = preparer.add_pair(request.query, request.documents[i],
                                    fmt::format("{}[{}]", request.field, i));
@@ -140,7 +170,7 @@ void Api::encode_vectors(Call& call, const ApiResult<EmbeddingsRequest>& request
   if (config.is_classifier()) {
     return reject(call, wrong_model(model, call.model_name, "it gives scores, not vectors"));
   }
-  const auto shape = find_shape(config, *request);
+  const auto shape = find_shape(model, *request);
   if (!shape) return reject(call, shape.error());
   const auto prompt = find_prompt(config, request->prompt_name);
   if (!prompt) return reject(call, prompt.error());
@@ -221,6 +251,7 @@ void Api::predict(Call& call) {
 
 void Api::start_encoding(Call& call, EncoderTask task) {
   task.model = call.model;
+  task.workers = &workers_;
   task.request.arrival = call.request.arrival;
   const auto shared = std::make_shared<EncoderTask>(std::move(task));
   call.exchange->post(

@@ -8,13 +8,15 @@
 #include "engine/embedding_engine.h"
 #include "server/http_message.h"
 #include "server/model_ref.h"
+#include "server/worker_pool.h"
 
 namespace hearth {
 
 struct EncoderTask {
   ModelLease model;
   EmbeddingRequest request;
-  // Makes the answer of the rows [inputs, width]; may use the model.
+  WorkerPool* workers = nullptr;  // Outlives the answer.
+  // Makes the answer of the rows [inputs, width]; may use the model. Of many rows a worker does it.
   std::function<HttpResponse(std::vector<float> rows)> format;
 };
 
@@ -31,6 +33,8 @@ class EncoderAnswer : public std::enable_shared_from_this<EncoderAnswer> {
 
   void submit();
   void finish();
+  // False when no worker can take it.
+  bool format_by_worker(std::vector<float>& rows);
   void let_go();
 
   EncoderTask task_;

@@ -16,7 +16,9 @@ namespace {
 using testing::AllOf;
 using testing::Contains;
 using testing::ElementsAre;
+using testing::FloatEq;
 using testing::HasSubstr;
+using testing::Pointwise;
 
 json::Value parsed(const TestResponse& response) {
   EXPECT_EQ(response.status, 200) << response.body;
@@ -164,6 +166,59 @@ TEST_F(EmbeddingsApiTest, BadRequestsNameTheField) {
   for (const auto& [body, wanted] : cases)
     EXPECT_EQ(error_of(embed(body)), wanted) << body;
   EXPECT_EQ(embed(R"({"input":"a","dimensions":8,"normalize":null,"unknown":1})").status, 200);
+}
+
+// The first numbers, divided by their length.
+std::vector<float> shortened(std::vector<float> vector, std::size_t length) {
+  vector.resize(length);
+  double sum = 0;
+  for (const float value : vector)
+    sum += double{value} * double{value};
+  for (float& value : vector)
+    value = static_cast<float>(value / std::sqrt(sum));
+  return vector;
+}
+
+TEST_F(EmbeddingsApiTest, VectorsAreShortenedWhereTheModelAllowsIt) {
+  encoder.config.shorter.lengths = {2, 4};
+  encoder.config.normalize = true;
+  const std::vector<float> whole = vector_of(ids_of("fox"));
+  EXPECT_EQ(embedding(parsed(embed(R"({"input":"fox"})"))), whole);
+  EXPECT_EQ(embedding(parsed(embed(R"({"input":"fox","dimensions":8})"))), whole);
+  EXPECT_THAT(embedding(parsed(embed(R"({"input":"fox","dimensions":4})"))),
+              Pointwise(FloatEq(), shortened(whole, 4)));
+  EXPECT_THAT(
+      floats_of(parsed(post("/embed", R"({"inputs":"fox","dimensions":2})")).as_array()->at(0)),
+      Pointwise(FloatEq(), shortened(whole, 2)));
+  const TestResponse refused = embed(R"({"input":"fox","dimensions":3})");
+  EXPECT_EQ(error_of(refused), "400 invalid_value dimensions");
+  EXPECT_THAT(refused.body, HasSubstr("may have 2, 4, 8"));
+  EXPECT_EQ(error_of(embed(R"({"input":"fox","dimensions":9})")),
+            "400 value_out_of_range dimensions");
+  EXPECT_THAT(get("/v1/models").body, HasSubstr(R"("matryoshka_dimensions":[2,4])"));
+}
+
+TEST_F(EmbeddingsApiTest, AModelMayHaveAUsualLengthAndAllowAny) {
+  encoder.config.shorter.usual = 5;
+  encoder.config.shorter.any = true;
+  const std::vector<float> whole = vector_of(ids_of("fox"));
+  const auto first = [&whole](std::ptrdiff_t length) {
+    return std::vector<float>(whole.begin(), whole.begin() + length);
+  };
+  EXPECT_EQ(embedding(parsed(embed(R"({"input":"fox"})"))), first(5));
+  EXPECT_EQ(embedding(parsed(embed(R"({"input":"fox","dimensions":3})"))), first(3));
+  EXPECT_EQ(embedding(parsed(embed(R"({"input":"fox","dimensions":8})"))), whole);
+  EXPECT_THAT(get("/v1/models").body, HasSubstr(R"("truncate_dim":5,"is_matryoshka":true)"));
+}
+
+TEST_F(EmbeddingsApiTest, LargeAnswersAreWrittenByWorkers) {
+  encoder.config.width = 128;
+  std::string body = R"({"input":["fox")";
+  for (int i = 1; i < 200; ++i)
+    body += R"(,"fox")";
+  const json::Value answer = parsed(embed(body + "]}"));
+  EXPECT_EQ(at(answer, "data").as_array()->size(), 200u);
+  EXPECT_EQ(embedding(answer, 199), vector_of(ids_of("fox")));
 }
 
 TEST_F(EmbeddingsApiTest, ManyTextsHaveABound) {
@@ -364,6 +419,9 @@ TEST_F(RerankApiTest, LongPairsAreCutFromTheLongerText) {
   EXPECT_EQ(
       error_of(post("/rerank", fmt::format(R"({{"query":"a dog","documents":["a","{}"]}})", text))),
       "400 context_length_exceeded documents[1]");
+  EXPECT_EQ(
+      error_of(post("/rerank", fmt::format(R"({{"query":"{}","documents":["a","b"]}})", text))),
+      "400 context_length_exceeded query");
   const std::size_t query_tokens = ids_of("a dog").size() - 2;
   std::string kept;
   for (std::size_t i = 0; i < 32 - 3 - query_tokens; ++i)

@@ -70,6 +70,17 @@ ApiResult<void> InputPreparer::check_length(std::span<const std::string_view> te
                fmt::format("{} bytes, which are at least {} tokens", num_bytes, min_tokens)));
 }
 
+ApiResult<void> InputPreparer::check_text(std::string_view text, const std::string& path) const {
+  if (truncation_.allowed) return {};
+  const std::string_view texts[] = {text};
+  if (auto fits = check_length(texts, path); !fits) return fits;
+  const std::size_t num_tokens =
+      model_.tokenizer->encode_pair(text, "", SpecialText::kPlain, stop_).ids.size();
+  if (num_tokens <= max_tokens_) return {};
+  return std::unexpected(
+      too_long(path, num_tokens, max_tokens_, fmt::format("{} tokens", num_tokens)));
+}
+
 // Special tokens that the tokenizer put around texts, and never makes from them.
 bool InputPreparer::is_frame(TokenId id) const {
   return model_.tokenizer->kind(id) == TokenKind::kControl &&

@@ -37,6 +37,10 @@ class InputPreparer {
   ApiResult<void> add_pair(std::string_view first, std::string_view second,
                            const std::string& path);
 
+  // 400 when a text that goes into several inputs leaves no room for another beside it, and may not
+  // be cut.
+  ApiResult<void> check_text(std::string_view text, const std::string& path) const;
+
   PreparedInputs take() { return std::move(out_); }
 
  private:

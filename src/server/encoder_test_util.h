@@ -54,6 +54,7 @@ class EncoderApiTest : public ApiTest {
     model.chat_template = nullptr;
     model.engine = nullptr;
     model.embedder = embedder_.get();
+    model.shorter = encoder.config.shorter;
     return model;
   }
   EmbeddingEngine& embedder() { return *embedder_; }

@@ -19,6 +19,7 @@ ModelRef ModelRef::of(const ServedModel& model) {
           .sampling_defaults = model.sampling_defaults(),
           .digest = model.digest(),
           .precision = std::string(model.main_dtype()),
+          .shorter = model.shorter_vectors(),
           .encoder_precision = std::string(encoder_precision_name(model.encoder_precision()))};
 }
 

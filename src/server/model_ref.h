@@ -31,6 +31,7 @@ struct ModelRef {
   SamplingParams sampling_defaults = {};        // For what a request leaves out.
   std::uint64_t digest = 0;                     // Tells models apart that go by one name.
   std::string precision = {};                   // The number format of most weights.
+  ShorterVectors shorter = {};                  // What an encoder's vectors may be cut to.
   std::string encoder_precision = {};           // "f32" or "bf16": how an encoder multiplies.
 
   static ModelRef of(const ServedModel& model);
