@@ -131,10 +131,10 @@ DecoderWeights bind_decoder(const ModelConfig& config, DecoderResult result, Wei
   }
   NamedBinder top(config, binder, "");
   if (config.embedding_norm) top.norm("token_embd_norm", weights.embedding_norm);
-  weights.layers.resize(config.num_layers);
-  for (std::size_t i = 0; i < config.num_layers; ++i) {
-    bind_layer(config, NamedBinder(config, binder, fmt::format("blk.{}.", i)), weights.layers[i]);
-  }
+  const auto bind_one = [&](std::size_t /*idx*/, NamedBinder layer_binder, DecoderLayer& layer) {
+    bind_layer(config, std::move(layer_binder), layer);
+  };
+  bind_layers(config, binder, bind_one, weights.layers);
   top.norm("output_norm", weights.output_norm);
   if (has_logits) fold_logit_scale(config.logit_scale, weights);
   if (!has_logits) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <string_view>
+#include <utility>
 
 namespace hearth {
 namespace {
@@ -66,11 +67,10 @@ EncoderWeights bind_encoder(const EncoderPlan& plan, WeightBinder& binder) {
   }
   NamedBinder top(config, binder, "");
   if (config.embedding_norm) top.norm("token_embd_norm", weights.embedding_norm);
-  weights.layers.resize(config.num_layers);
-  for (std::size_t i = 0; i < config.num_layers; ++i) {
-    bind_layer(config, i, NamedBinder(config, binder, fmt::format("blk.{}.", i)),
-               weights.layers[i]);
-  }
+  const auto bind_one = [&](std::size_t idx, NamedBinder layer_binder, EncoderLayer& layer) {
+    bind_layer(config, idx, std::move(layer_binder), layer);
+  };
+  bind_layers(config, binder, bind_one, weights.layers);
   if (plan.normed_behind_layers()) top.norm("output_norm", weights.output_norm);
   bind_head(plan, binder, weights);
   return weights;

@@ -65,9 +65,11 @@ class NamedBinder {
   bool has(std::string_view name) const { return binder_.has(weight(name)); }
   std::size_t num_rows(std::string_view name) const { return binder_.num_rows(weight(name)); }
 
-  // A norm of the configured kind over the hidden state.
+  // A norm of the configured kind over the hidden state. What the file has no tensor for is made
+  // only while nothing is amiss: else nothing may have proved the width.
   void norm(std::string_view name, Norm& target) {
     if (!config_.norm_gains) {
+      if (binder_.has_problems()) return;
       target = {.gain = std::vector<float>(config_.hidden_size, 1.0f),
                 .bias = std::vector<float>(config_.hidden_size)};
       return;
@@ -77,7 +79,8 @@ class NamedBinder {
     binder_.vector(bias(name), config_.hidden_size,
                    config_.norm_biases ? Presence::kRequired : Presence::kOptional, target.bias);
     // Without one the mean is taken off all the same.
-    if (!config_.norm_biases && target.bias.empty()) target.bias.resize(config_.hidden_size);
+    if (!config_.norm_biases && target.bias.empty() && !target.gain.empty())
+      target.bias.resize(config_.hidden_size);
   }
 
   void rms_norm(std::string_view name, std::size_t length, Norm& target) {
@@ -126,6 +129,19 @@ class NamedBinder {
   WeightBinder& binder_;
   std::string prefix_;
 };
+
+// Binds layer after layer by `bind_layer(index, NamedBinder, layer)`, up to the first that
+// something is wrong with: a small file may claim thousands.
+template <typename Layer, typename BindLayer>
+void bind_layers(const ModelConfig& config, WeightBinder& binder, const BindLayer& bind_layer,
+                 std::vector<Layer>& layers) {
+  layers.resize(config.num_layers);
+  for (std::size_t i = 0; i < config.num_layers; ++i) {
+    const std::string prefix = fmt::format("blk.{}.", i);
+    bind_layer(i, NamedBinder(config, binder, prefix), layers[i]);
+    if (binder.has_problems()) return binder.leave_out("blk.", prefix);
+  }
+}
 
 // Where the projections of the hidden state that attention starts with go.
 struct AttentionInputs {

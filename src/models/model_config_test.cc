@@ -1,5 +1,6 @@
 #include "models/model_config.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -314,6 +315,43 @@ TEST(Weights, ExpertsWithoutARouterTakeNoMemory) {
   const std::size_t before = test::live_bytes();
   EXPECT_THAT(load_status(draft).message(),
               HasSubstr("'blk.0.ffn_gate_inp.weight' [4096, 32] is missing"));
+  EXPECT_LT(test::peak_bytes() - before, 64u << 20);
+}
+
+TEST(Weights, NormsWithoutTensorsTakeNoMemoryThatNothingProves) {
+  constexpr std::size_t kWidth = 1u << 18;
+  for (const std::string architecture : {"olmo", "command-r"}) {
+    Draft draft = draft_of(architecture);
+    draft.keys[architecture + ".block_count"] = 4096u;
+    draft.keys[architecture + ".embedding_length"] = static_cast<std::uint32_t>(kWidth);
+    draft.keys[architecture + ".attention.head_count"] = 1u;
+    draft.keys[architecture + ".attention.head_count_kv"] = 1u;
+    draft.keys[architecture + ".attention.key_length"] = 64u;
+    draft.tensors = {{"token_embd.weight", shape_of({1, kWidth})}};
+    test::reset_peak_bytes();
+    const std::size_t before = test::live_bytes();
+    EXPECT_THAT(load_status(draft).message(), HasSubstr("'blk.0.attn_q.weight'"));
+    EXPECT_LT(test::peak_bytes() - before, 64u << 20);
+  }
+}
+
+// Layers behind the first wrong one are not looked at, nor are messages kept that nobody sees.
+TEST(Weights, ProblemsBeyondThoseShownAreOnlyCounted) {
+  constexpr std::size_t kNumExperts = 4096;
+  Draft draft;
+  draft.keys["llama.block_count"] = 100u;
+  draft.keys["llama.expert_count"] = static_cast<std::uint32_t>(kNumExperts);
+  draft.keys["llama.expert_used_count"] = 1u;
+  draft.keys["llama.embedding_length"] = 8u;
+  draft.tensors = {{"token_embd.weight", shape_of({8, 8})}};
+  for (std::size_t i = 0; i < 100; ++i)
+    draft.tensors[fmt::format("blk.{}.ffn_gate_inp.weight", i)] = shape_of({kNumExperts, 8});
+  test::reset_peak_bytes();
+  const std::size_t before = test::live_bytes();
+  // Beside each expert's three matrices: attention's four, two norms and the last one.
+  const std::string message = load_status(draft).message();
+  EXPECT_THAT(message, HasSubstr("12295 tensor problems up to layer 'blk.0.'"));
+  EXPECT_THAT(message, HasSubstr("; and 12287 more"));
   EXPECT_LT(test::peak_bytes() - before, 64u << 20);
 }
 

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <initializer_list>
 #include <span>
+#include <utility>
 
 #include "tensor/finite.h"
 #include "tensor/quantize.h"
@@ -24,26 +25,30 @@ Shape make_shape(std::initializer_list<std::size_t> dims) {
 
 }  // namespace
 
+void WeightBinder::add_problem(std::string text) {
+  ++num_problems_;
+  if (problems_.size() < kMaxProblemsShown) problems_.push_back(std::move(text));
+}
+
 const TensorView* WeightBinder::find(std::string_view name, const Shape& expected,
                                      Presence presence) {
   known_.emplace(name);
   const TensorView* tensor = file_.find_tensor(name);
   if (tensor == nullptr) {
     if (presence == Presence::kRequired) {
-      problems_.push_back(
-          fmt::format("'{}' {} is missing", file_.spelling(name), expected.to_string()));
+      add_problem(fmt::format("'{}' {} is missing", file_.spelling(name), expected.to_string()));
     }
     return nullptr;
   }
   if (!(tensor->shape == expected)) {
-    problems_.push_back(fmt::format("'{}' has shape {}, expected {}", file_.spelling(name),
-                                    tensor->shape.to_string(), expected.to_string()));
+    add_problem(fmt::format("'{}' has shape {}, expected {}", file_.spelling(name),
+                            tensor->shape.to_string(), expected.to_string()));
     return nullptr;
   }
   // The scales of matrices in blocks are looked at when they are bound: packing reads them anyhow.
   const bool plain = dtype_info(tensor->dtype).block_len == 1;
   if ((plain || tensor->shape.rank < 2) && !is_finite(*tensor)) {
-    problems_.push_back(non_finite_problem(*tensor));
+    add_problem(non_finite_problem(*tensor));
     return nullptr;
   }
   weight_bytes_ += tensor->data.size();
@@ -86,7 +91,7 @@ void WeightBinder::bind(const TensorView& tensor, Rows rows, MatrixUse use,
       .shape = make_shape({rows.count, tensor.shape.row_len()}),
       .data = tensor.data.subspan(rows.first * row_bytes, rows.count * row_bytes)};
   if (use == MatrixUse::kTable && !is_finite(part)) {
-    problems_.push_back(non_finite_problem(tensor));
+    add_problem(non_finite_problem(tensor));
     return;
   }
   auto weight =
@@ -94,7 +99,7 @@ void WeightBinder::bind(const TensorView& tensor, Rows rows, MatrixUse use,
   if (!weight) {
     unimplemented_ |= weight.error().code() == StatusCode::kUnimplemented;
     const bool non_finite = weight.error().code() == StatusCode::kDataLoss;
-    problems_.push_back(non_finite ? non_finite_problem(tensor) : weight.error().message());
+    add_problem(non_finite ? non_finite_problem(tensor) : weight.error().message());
     return;
   }
   target = *std::move(weight);
@@ -178,25 +183,34 @@ void WeightBinder::fused_vectors(std::string_view name, Presence presence,
   }
 }
 
+bool WeightBinder::is_undeclared(const TensorView& tensor) const {
+  if (!left_out_.empty() && tensor.name.starts_with(left_out_) &&
+      !tensor.name.starts_with(left_out_but_)) {
+    return false;
+  }
+  return !known_.contains(tensor.name);
+}
+
 Status WeightBinder::finish() const {
   HEARTH_RETURN_IF_ERROR(damage_);
-  std::vector<std::string> problems = problems_;
-  bool undeclared = false;
+  std::vector<std::string> shown = problems_;
+  std::size_t count = num_problems_;
   for (const TensorView& tensor : file_.tensors()) {
-    if (known_.contains(tensor.name)) continue;
-    undeclared = true;
-    problems.push_back(fmt::format("'{}' {} is not part of this architecture as supported here",
-                                   file_.spelling(tensor.name), tensor.shape.to_string()));
+    if (!is_undeclared(tensor)) continue;
+    ++count;
+    if (shown.size() == kMaxProblemsShown) continue;
+    shown.push_back(fmt::format("'{}' {} is not part of this architecture as supported here",
+                                file_.spelling(tensor.name), tensor.shape.to_string()));
   }
-  if (problems.empty()) return {};
+  if (count == 0) return {};
 
-  const std::size_t shown = std::min(problems.size(), kMaxProblemsShown);
-  std::string text = fmt::format("{}", fmt::join(std::span(problems).first(shown), "; "));
-  if (shown < problems.size()) text += fmt::format("; and {} more", problems.size() - shown);
-  const bool other_model = problems_.empty() && undeclared;
+  std::string text = fmt::format("{}", fmt::join(shown, "; "));
+  if (shown.size() < count) text += fmt::format("; and {} more", count - shown.size());
+  const bool other_model = num_problems_ == 0;
   return make_status(
       unimplemented_ || other_model ? StatusCode::kUnimplemented : StatusCode::kDataLoss,
-      "{} tensor problem{}: {}", problems.size(), problems.size() == 1 ? "" : "s", text);
+      "{} tensor problem{}{}: {}", count, count == 1 ? "" : "s",
+      left_out_.empty() ? "" : fmt::format(" up to layer '{}'", left_out_but_), text);
 }
 
 }  // namespace hearth

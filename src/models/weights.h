@@ -1,5 +1,6 @@
 // Weights are declared, not fetched: a model lists what it needs, the binder finds it, checks it
-// and remembers every complaint, so that one look shows all that is wrong with a file.
+// and counts every complaint and remembers the first, so that one look shows what is wrong with a
+// file.
 #pragma once
 
 #include <cstddef>
@@ -67,6 +68,14 @@ class WeightBinder {
   bool has(std::string_view name) const { return file_.find_tensor(name) != nullptr; }
   // Rows of a matrix; 0 when it is absent.
   std::size_t num_rows(std::string_view name) const;
+  // Whether anything declared so far was missing or wrong.
+  bool has_problems() const { return num_problems_ > 0; }
+  // No tensor whose name begins with `prefix` will be declared any more; of those only names that
+  // begin with `but` are looked through for some that nothing declared.
+  void leave_out(std::string_view prefix, std::string_view but) {
+    left_out_ = prefix;
+    left_out_but_ = but;
+  }
   // Declares a tensor that files carry and this model knowingly does not need.
   void ignore(std::string_view name) { known_.emplace(name); }
 
@@ -87,6 +96,9 @@ class WeightBinder {
     std::size_t count = 0;
   };
 
+  void add_problem(std::string text);
+  // That is of no use here, as far as every tensor of use has been declared.
+  bool is_undeclared(const TensorView& tensor) const;
   const TensorView* find(std::string_view name, const Shape& expected, Presence presence);
   // Read once, by all threads, which also brings the tensor's pages in.
   bool is_finite(const TensorView& tensor) const;
@@ -100,7 +112,10 @@ class WeightBinder {
   const ModelFile& file_;
   Device& device_;
   std::unordered_set<std::string> known_;
-  std::vector<std::string> problems_;
+  std::vector<std::string> problems_;  // Those shown.
+  std::size_t num_problems_ = 0;
+  std::string left_out_;  // Empty: nothing is.
+  std::string left_out_but_;
   Status damage_;  // The first that check() found.
   bool unimplemented_ = false;
   std::size_t weight_bytes_ = 0;
