@@ -127,7 +127,10 @@ void WeightBinder::matrix(std::string_view name, const MatrixSpec& spec,
 
 void WeightBinder::row(std::string_view name, std::size_t length,
                        std::unique_ptr<WeightMatrix>& target) {
-  const TensorView* tensor = find(name, make_shape({length}), Presence::kRequired);
+  const TensorView* stored = file_.find_tensor(name);
+  const bool is_matrix = stored != nullptr && stored->shape.rank == 2;
+  const Shape expected = is_matrix ? make_shape({1, length}) : make_shape({length});
+  const TensorView* tensor = find(name, expected, Presence::kRequired);
   if (tensor != nullptr) bind(*tensor, {0, 1}, MatrixUse::kLinear, target);
 }
 

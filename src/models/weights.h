@@ -49,7 +49,7 @@ class WeightBinder {
 
   // Binds a matrix [out_features, in_features]. Stays nullptr when an optional one is absent.
   void matrix(std::string_view name, const MatrixSpec& spec, std::unique_ptr<WeightMatrix>& target);
-  // Binds a required vector [length] as a matrix of one row.
+  // Binds a required vector [length] as a matrix of one row; newer files have it as [1, length].
   void row(std::string_view name, std::size_t length, std::unique_ptr<WeightMatrix>& target);
   // Binds the matrices of a required tensor [sum of out_features, in_features], without a copy
   // beyond what the device makes of each.

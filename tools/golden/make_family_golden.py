@@ -401,7 +401,7 @@ def tensors_of(family, model):
         module, kind = name.rsplit(".", 1) if name.endswith(("weight", "bias")) else (name, "weight")
         role = family.modules[module] if prefix else TOP[module]
         value = family.tensor(role, value, model.config)
-        yield f"{prefix}{role}.{kind}", value.squeeze(0) if value.shape[0] == 1 else value
+        yield f"{prefix}{role}.{kind}", value
 
 
 def write_gguf(path, family, model):
