@@ -125,6 +125,7 @@ constexpr std::array kArchitectures = {
                  .norm_placement = NormPlacement::kOutputs,
                  .qk_norm = QkNorm::kWhole,
                  .unscaled_windows = true,
+                 .whole_attn_factor = true,
                  .global_period = 4},
     Architecture{.name = "olmoe",
                  .models = "OLMoE",

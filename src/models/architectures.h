@@ -40,6 +40,7 @@ struct Architecture {
   std::size_t unrotated_period = 0;  // Every so manyth layer has no rotation; 0: all have.
   bool unrotated_globals = false;    // Nor have those without a window, if others have one.
   bool unscaled_windows = false;     // Layers with a window rotate without the scaling.
+  bool whole_attn_factor = false;    // YaRN's `attn_factor` is the whole temperature.
   Activation activation = Activation::kSilu;
   bool gated = true;
   ExpertUse experts = ExpertUse::kNever;

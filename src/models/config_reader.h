@@ -48,6 +48,6 @@ class ConfigReader {
 };
 
 // Reads the rotation of a configuration whose heads and context length are known.
-Status read_rope(const ConfigReader& reader, double local_freq_base, ModelConfig& config);
+Status read_rope(const ConfigReader& reader, const Architecture& row, ModelConfig& config);
 
 }  // namespace hearth

@@ -226,8 +226,6 @@ Result<std::optional<double>> yarn_attention(const HfObject& rope, double factor
   return yarn_temperature(factor, *scale) / yarn_temperature(factor, *all_dim);
 }
 
-// The attention temperature is stated as a whole here, but in metadata as a multiplier of the one
-// that follows from the factor.
 Status translate_yarn(const HfObject& config, const HfObject& rope, const HfFamily& family,
                       MetadataWriter& out) {
   HEARTH_ASSIGN_OR_RETURN(const auto stated, original_context(config, rope, family));
@@ -250,7 +248,9 @@ Status translate_yarn(const HfObject& config, const HfObject& rope, const HfFami
   }
   HEARTH_ASSIGN_OR_RETURN(const auto attention, yarn_attention(rope, factor));
   if (!attention) return {};
-  out.add(family.metadata_key("rope.scaling.attn_factor"), *attention / yarn_temperature(factor));
+  // In the precision of a GGUF file, so that both give the same bits.
+  const double whole = static_cast<float>(*attention);
+  out.add(family.metadata_key("rope.scaling.attention_factor"), whole);
   return {};
 }
 

@@ -318,7 +318,7 @@ Result<ModelConfig> read_model_config(const ModelFile& file, const Architecture&
   HEARTH_RETURN_IF_ERROR(read_vocab_size(reader, config));
   HEARTH_RETURN_IF_ERROR(read_heads(reader, config));
   if (config.positions == PositionEncoding::kRope) {
-    HEARTH_RETURN_IF_ERROR(read_rope(reader, row.local_freq_base, config));
+    HEARTH_RETURN_IF_ERROR(read_rope(reader, row, config));
   }
   HEARTH_RETURN_IF_ERROR(read_scales(reader, row, config));
   HEARTH_RETURN_IF_ERROR(read_experts(reader, row, config));

@@ -29,9 +29,8 @@ struct RopeConfig {
   RopeScaling scaling = RopeScaling::kNone;
   double factor = 1.0;                   // How many times the context was extended.
   std::size_t original_context_len = 0;  // What the model was trained on before that.
-  // On cos and sin: LongRoPE's factor, or a multiplier of YaRN's temperature.
-  double attn_factor = 1.0;
-  double long_attn_factor = 1.0;  // LongRoPE's with long_freq_factors.
+  double attn_factor = 1.0;              // On cos and sin: LongRoPE's factor, YaRN's temperature.
+  double long_attn_factor = 1.0;         // LongRoPE's with long_freq_factors.
   // YaRN: weight of extrapolation, and the numbers of rotations within the original context between
   // which interpolation fades in.
   double yarn_ext_factor = 1.0;

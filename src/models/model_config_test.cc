@@ -148,9 +148,21 @@ INSTANTIATE_TEST_SUITE_P(
                "llama.final_logit_softcapping is -1; it must not be below 0"},
         BadKey{"LongRopeWithoutFactors", "llama.rope.scaling.type", "longrope",
                StatusCode::kDataLoss, "the file lacks the first"},
+        BadKey{"MagnitudeWithoutAScaling", "llama.rope.scaling.attn_factor", 2.0f,
+               StatusCode::kUnimplemented,
+               "llama.rope.scaling.attn_factor is 2; without yarn or longrope only 1"},
+        BadKey{"YarnMagnitudeWithoutYarn", "llama.rope.scaling.yarn_attn_factor", 2.0f,
+               StatusCode::kUnimplemented, "llama.rope.scaling.yarn_attn_factor is 2; without"},
         BadKey{"ValueLength", "llama.attention.value_length", 4u, StatusCode::kUnimplemented,
                "values of another length (4)"}),
     [](const auto& test) { return test.param.name; });
+
+// A context stretched eightfold by YaRN.
+Draft stretched(Draft draft, const std::string& architecture) {
+  draft.keys[architecture + ".rope.scaling.type"] = "yarn";
+  draft.keys[architecture + ".rope.scaling.factor"] = 8.0f;
+  return draft;
+}
 
 // The draft as a file of another family.
 Draft draft_of(const std::string& architecture) {
@@ -188,6 +200,38 @@ TEST(ModelConfig, AModelThatLooksAheadIsRefused) {
   Draft draft;
   draft.keys["llama.attention.causal"] = false;
   EXPECT_THAT(refusal_of(draft), HasSubstr("looks ahead"));
+}
+
+TEST(ModelConfig, ShareOfExtrapolationIsZeroToOneOrUnset) {
+  Draft draft = stretched({}, "llama");
+  draft.keys["llama.rope.scaling.yarn_ext_factor"] = -1.0f;
+  EXPECT_EQ(config_of(draft)->rope.yarn_ext_factor, 1.0);
+  draft.keys["llama.rope.scaling.yarn_ext_factor"] = 0.5f;
+  EXPECT_EQ(config_of(draft)->rope.yarn_ext_factor, 0.5);
+  for (const float bad : {-0.5f, 1.5f, 3e38f}) {
+    draft.keys["llama.rope.scaling.yarn_ext_factor"] = bad;
+    EXPECT_THAT(refusal_of(draft), HasSubstr("llama.rope.scaling.yarn_ext_factor is"));
+  }
+}
+
+TEST(ModelConfig, YarnsTemperatureIsAMultiplierOrTheWhole) {
+  const float usual = 1.0f + 0.1f * std::log(8.0f);
+  const auto magnitude = [](const Draft& draft) {
+    return static_cast<float>(config_of(draft)->rope.attn_factor);
+  };
+  Draft llama = stretched({}, "llama");
+  EXPECT_FLOAT_EQ(magnitude(llama), usual);
+  llama.keys["llama.rope.scaling.attn_factor"] = 1.5f;
+  EXPECT_FLOAT_EQ(magnitude(llama), 1.5f * usual);
+  // What writers say who mean nothing by it.
+  llama.keys["llama.rope.scaling.yarn_attn_factor"] = 1.0f;
+  EXPECT_FLOAT_EQ(magnitude(llama), 1.5f * usual);
+  llama.keys["llama.rope.scaling.yarn_attn_factor"] = 1.25f;
+  EXPECT_FLOAT_EQ(magnitude(llama), 1.25f);
+  Draft olmo = stretched(draft_of("olmo2"), "olmo2");
+  EXPECT_FLOAT_EQ(magnitude(olmo), usual);
+  olmo.keys["olmo2.rope.scaling.attn_factor"] = 1.25f;
+  EXPECT_FLOAT_EQ(magnitude(olmo), 1.25f);
 }
 
 TEST(ModelConfig, LongRopeNeedsWhatItExtends) {

@@ -53,21 +53,12 @@ std::vector<double> frequencies(const RopeConfig& config, std::span<const float>
   return result;
 }
 
-double magnitude(const RopeConfig& config, bool extended_context) {
-  if (config.scaling == RopeScaling::kLong)
-    return extended_context ? config.long_attn_factor : config.attn_factor;
-  if (config.scaling != RopeScaling::kYarn) return 1.0;
-  const bool extended = config.factor > 1.0 && config.yarn_ext_factor != 0.0;
-  const double temperature = extended ? 1.0 + 0.1 * std::log(config.factor) : 1.0;
-  return config.attn_factor * temperature;
-}
-
 }  // namespace
 
 Rope::Rope(const RopeConfig& config, std::size_t max_positions) {
   const bool extended =
       config.scaling == RopeScaling::kLong && max_positions > config.original_context_len;
-  magnitude_ = magnitude(config, extended);
+  magnitude_ = extended ? config.long_attn_factor : config.attn_factor;
   frequencies_ = frequencies(config, extended ? config.long_freq_factors : config.freq_factors);
 }
 

@@ -121,6 +121,8 @@ def olmo3_keys(writer, config):
     rope = config.rope_parameters["full_attention"]
     writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
     writer.add_rope_scaling_factor(rope["factor"])
+    # The whole temperature; newer converters write it as yarn_attn_factor.
+    writer.add_rope_scaling_attn_factors(rope["attention_factor"])
     writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
 
 
@@ -253,7 +255,7 @@ EPS = dict(layer_norm_eps=1e-5)
 UNTIED = dict(tie_word_embeddings=False)
 OLMO3_ROPE = dict(sliding_attention=dict(rope_type="default", rope_theta=10000.0),
                   full_attention=dict(rope_type="yarn", rope_theta=10000.0, factor=8.0,
-                                      original_max_position_embeddings=16))
+                                      original_max_position_embeddings=16, attention_factor=1.3))
 FLAT = dict(n_layer=2, n_head=4, layer_norm_epsilon=1e-5)
 GEMMA2_OPTIONS = dict(ROPE, query_pre_attn_scalar=16, sliding_window=12, attn_logit_softcapping=4.0,
                       final_logit_softcapping=5.0)
