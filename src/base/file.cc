@@ -23,6 +23,10 @@ Status read_error(const std::filesystem::path& path, int error_number) {
                      "cannot read '{}': {}", path.string(), system_error_text(error_number));
 }
 
+Status damaged(const std::string& name, const Status& why) {
+  return why.with_context(fmt::format("the file '{}' is damaged", name));
+}
+
 struct OpenedFile {
   Descriptor descriptor;
   std::uint64_t size_bytes;
@@ -46,6 +50,17 @@ Result<OpenedFile> open_regular_file(const std::filesystem::path& path) {
   }
   return OpenedFile{std::move(descriptor), static_cast<std::uint64_t>(info.st_size),
                     identity_of(info), info.st_mtim};
+}
+
+// As MappedFile::check() for a file that was read as a whole.
+Result<std::string> checked_text(const std::filesystem::path& path, std::string text) {
+  HEARTH_ASSIGN_OR_RETURN(const auto sums,
+                          ContentSums::read(ContentSums::path_of(path), text.size()));
+  if (sums == nullptr) return text;
+  const auto bytes = std::as_bytes(std::span(text));
+  const Status right = sums->check(bytes, 0, bytes.size(), nullptr);
+  if (right.ok()) return text;
+  return std::unexpected(damaged(path.filename().string(), right));
 }
 
 Status write_and_sync(const std::filesystem::path& path, std::string_view content) {
@@ -94,9 +109,9 @@ Result<MappedFile> MappedFile::open(const std::filesystem::path& path) {
   HEARTH_ASSIGN_OR_RETURN(OpenedFile opened, open_regular_file(path));
   MappedFile file;
   file.identity_ = opened.identity;
-  if (opened.size_bytes == 0) return file;
   HEARTH_ASSIGN_OR_RETURN(file.sums_,
                           ContentSums::read(ContentSums::path_of(path), opened.size_bytes));
+  if (opened.size_bytes == 0) return file;
   if (opened.size_bytes > std::numeric_limits<std::size_t>::max()) {
     return error(StatusCode::kOutOfRange, "'{}' has {} bytes, more than this machine can map",
                  path.string(), opened.size_bytes);
@@ -138,7 +153,7 @@ Status MappedFile::check(std::span<const std::byte> part, ThreadPool* threads) c
   const Status right = sums_->check(bytes(), begin, begin + part.size(), threads);
   if (right.ok()) return {};
   HEARTH_RETURN_IF_ERROR(intact());  // Says better what happened.
-  return right.with_context(fmt::format("the file '{}' is damaged", name_));
+  return damaged(name_, right);
 }
 
 void MappedFile::release(std::span<const std::byte> part) const {
@@ -243,7 +258,7 @@ Result<std::string> read_text_file(const std::filesystem::path& path, std::uint6
     const ssize_t count = ::read(opened.descriptor.get(), buffer, sizeof(buffer));
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return std::unexpected(read_error(path, errno));
-    if (count == 0) return text;
+    if (count == 0) return checked_text(path, std::move(text));
     text.append(buffer, static_cast<std::size_t>(count));
   }
   return error(StatusCode::kOutOfRange, "'{}' is larger than the limit of {} bytes", path.string(),

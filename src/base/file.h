@@ -106,7 +106,8 @@ Result<std::uint64_t> checked_mul(std::uint64_t a, std::uint64_t b, std::string_
 // a copied directory of links is incomplete, not without the file.
 Result<bool> file_exists(const std::filesystem::path& path);
 
-// The whole file as text; kOutOfRange when it is larger than `max_bytes`.
+// The whole file as text, compared with its checksums if it has any (base/content_sums.h);
+// kOutOfRange when it is larger than `max_bytes`.
 Result<std::string> read_text_file(const std::filesystem::path& path, std::uint64_t max_bytes);
 
 // errno of a failed write as a status: kResourceExhausted when the disk or the quota is full, else

@@ -15,6 +15,7 @@
 #include "cli/terminal.h"
 #include "compress/quantize_model.h"
 #include "eval/calibration_text.h"
+#include "formats/gguf_file_writer.h"
 #include "hub/add_file.h"
 #include "hub/selection.h"
 #include "models/hf_directory.h"
@@ -176,33 +177,43 @@ class QuantizeCommand final : public Command {
     return name;
   }
 
+  // What has the name of the result may only go if it can be made again.
+  static Status check_replaced(const hub::ModelStore& registry, const hub::ModelName& name,
+                               const ModelLocation& location) {
+    const auto there = registry.find(name);
+    if (!there.has_value()) return {};
+    const auto path = registry.resolve(*there);
+    if (path.has_value() && *path == location.path) {
+      return make_status(StatusCode::kInvalidArgument,
+                         "'{}' is the source itself; give another file by --output", name.text());
+    }
+    const std::string& origin = there->manifest.source.origin;
+    if (origin.starts_with(kMadeHere)) return {};
+    return make_status(
+        StatusCode::kInvalidArgument,
+        "'{}' is in the registry already, from '{}'; remove it first (hearth rm), or "
+        "give a file by --output",
+        name.text(), origin);
+  }
+
   Result<Written> write_to_registry(const ModelFile& source, const ModelLocation& location,
                                     ThreadPool& threads) {
     HEARTH_ASSIGN_OR_RETURN(const hub::ModelName name, registry_name(location));
     HEARTH_ASSIGN_OR_RETURN(const hub::ModelStore registry, model_registry(models_dir_));
-    if (const auto there = registry.find(name); there.has_value()) {
-      const auto path = registry.resolve(*there);
-      if (path.has_value() && *path == location.path) {
-        return error(StatusCode::kInvalidArgument,
-                     "'{}' is the source itself; give another file by --output", name.text());
-      }
-      const std::string& origin = there->manifest.source.origin;
-      if (!origin.starts_with(kMadeHere)) {
-        return error(StatusCode::kInvalidArgument,
-                     "'{}' is in the registry already, from '{}'; remove it first (hearth rm), or "
-                     "give a file by --output",
-                     name.text(), origin);
-      }
-    }
+    HEARTH_RETURN_IF_ERROR(check_replaced(registry, name, location));
     hub::Failpoints none;
     HEARTH_ASSIGN_OR_RETURN(auto writer, hub::StoreWriter::open(registry, none));
-    const auto path = writer.partial_path("quantize-" + unique_name());
+    const std::string_view prefix = "quantize-";
+    const auto path = writer.partial_path(fmt::format("{}{}", prefix, unique_name()));
+    GgufFileWriter::remove_left_overs(path.parent_path(), prefix);
     HEARTH_ASSIGN_OR_RETURN(Written written, write_file(source, path, threads));
     hub::NewModel model = {
         .name = name, .file_name = fmt::format("{}-{}.gguf", name.model, name.tag), .source = {}};
     model.source.origin = fmt::format(
         "{}{}", kMadeHere, location.name.empty() ? location.path.string() : location.name);
-    const auto added = hub::add_file(writer, path, model);
+    // Somebody may have brought a model of that name meanwhile.
+    const Status allowed = check_replaced(registry, name, location);
+    const auto added = allowed.ok() ? hub::add_file(writer, path, model) : std::unexpected(allowed);
     if (!added.has_value()) {
       ::unlink(path.c_str());
       return std::unexpected(added.error());

@@ -272,13 +272,9 @@ class VerifyCommand final : public RegistryCommand {
         const bool told = std::ranges::any_of(files, [](const auto& f) { return !f.status.ok(); });
         if (!told) files.front().status = path.error();
       }
-      for (const hub::CheckedFile& file : files) {
+      for (hub::CheckedFile& file : files) {
+        const bool renewed = file.status.ok() && renew_sums(registry, writer, file);
         if (!file.status.ok() && num_bad++ == 0) first_bad = file.path;
-        bool renewed = false;
-        // A registry that cannot be written stays as it is.
-        if (file.status.ok() && writer.has_value()) {
-          HEARTH_ASSIGN_OR_RETURN(renewed, writer->renew_sums(file.sha256));
-        }
         HEARTH_RETURN_IF_ERROR(tell(registry, {model, file, renewed}, report));
       }
     }
@@ -303,6 +299,18 @@ class VerifyCommand final : public RegistryCommand {
       models.push_back(std::move(model));
     }
     return models;
+  }
+
+  // A registry that cannot be written may lack checksums, but must not have wrong ones.
+  static bool renew_sums(const ModelStore& registry, Result<hub::StoreWriter>& writer,
+                         hub::CheckedFile& file) {
+    const Result<bool> there = registry.has_sums(file.sha256);
+    if (there.has_value() && *there) return false;
+    const Status written = writer.has_value() ? writer->renew_sums(file.sha256) : writer.error();
+    if (!written.ok() && !there.has_value()) {
+      file.status = there.error().with_context(written.message());
+    }
+    return written.ok();
   }
 
   struct Finding {

@@ -120,7 +120,7 @@ Status write_tensor(const PlannedTensor& planned, const Conversion& conversion, 
 
 // Before a tensor is read: whether it is still what was stored.
 Status check_source(const ModelFile& source, const TensorView& tensor, ThreadPool& threads) {
-  return source.check(tensor.data, threads).with_context(fmt::format("tensor '{}'", tensor.name));
+  return source.check(tensor.data, &threads).with_context(fmt::format("tensor '{}'", tensor.name));
 }
 
 // Hands out the pieces of one mapping.

@@ -170,20 +170,12 @@ std::string_view as_text(std::span<const std::byte> bytes) {
   return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
 }
 
-// Whose process was killed while it wrote `path`: nobody holds their lock.
-void remove_left_overs(const std::filesystem::path& path) {
-  const std::string prefix = path.filename().string() + ".";
-  std::error_code failure;
-  std::filesystem::directory_iterator entry(directory_of(path), failure);
-  for (; !failure && entry != std::filesystem::directory_iterator(); entry.increment(failure)) {
-    const std::string name = entry->path().filename().string();
-    const bool ours = name.starts_with(prefix) && name.ends_with(kPartialSuffix) &&
-                      name.size() == prefix.size() + unique_name().size() + kPartialSuffix.size();
-    if (!ours) continue;
-    const Descriptor file(::open(entry->path().c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
-    if (!file.valid() || ::flock(file.get(), LOCK_EX | LOCK_NB) != 0) continue;
-    ::unlink(entry->path().c_str());
-  }
+// "PATH.ID.partial"
+bool is_temporary(std::string_view name) {
+  if (!name.ends_with(kPartialSuffix)) return false;
+  name.remove_suffix(kPartialSuffix.size());
+  const std::size_t dot = name.rfind('.');
+  return dot != std::string_view::npos && dot > 0 && name.size() - dot - 1 == unique_name().size();
 }
 
 }  // namespace
@@ -246,10 +238,23 @@ Status GgufFileWriter::begin(const std::vector<std::byte>& head,
     file_bytes_ += aligned(sizes_.back());
   }
   left_ = sizes_.empty() ? 0 : sizes_.front();
-  remove_left_overs(path_);
+  remove_left_overs(directory_of(path_), path_.filename().string() + ".");
   HEARTH_RETURN_IF_ERROR(check_room(directory_of(path_), file_bytes_));
   HEARTH_RETURN_IF_ERROR(create_locked());
   return write_all(file_.get(), as_text(head));
+}
+
+void GgufFileWriter::remove_left_overs(const std::filesystem::path& directory,
+                                       std::string_view prefix) {
+  std::error_code failure;
+  std::filesystem::directory_iterator entry(directory, failure);
+  for (; !failure && entry != std::filesystem::directory_iterator(); entry.increment(failure)) {
+    const std::string name = entry->path().filename().string();
+    if (!name.starts_with(prefix) || !is_temporary(name)) continue;
+    const Descriptor file(::open(entry->path().c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+    if (!file.valid() || ::flock(file.get(), LOCK_EX | LOCK_NB) != 0) continue;
+    ::unlink(entry->path().c_str());
+  }
 }
 
 Status GgufFileWriter::create_locked() {

@@ -65,6 +65,10 @@ class GgufFileWriter {
   GgufFileWriter& operator=(GgufFileWriter&&) = delete;
   ~GgufFileWriter();
 
+  // Removes temporary files for paths in `directory` whose names begin with `prefix` that no
+  // process is writing any more.
+  static void remove_left_overs(const std::filesystem::path& directory, std::string_view prefix);
+
   std::uint64_t file_bytes() const { return file_bytes_; }
 
   // The next bytes of the tensors' data, in the order of `tensors`, in pieces of any size that do

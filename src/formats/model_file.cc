@@ -60,12 +60,24 @@ std::span<const std::byte> before_tensors(std::span<const std::byte> file,
 // The parts of a GGUF model, collected into one content.
 class GgufParts {
  public:
-  // `bytes` of the first part, which must not be a later one.
-  Result<SplitPart> read_first(std::span<const std::byte> bytes) {
-    HEARTH_ASSIGN_OR_RETURN(GgufDirectory directory, read_gguf_directory(bytes, budget_));
+  Result<GgufDirectory> read_directory(std::span<const std::byte> bytes) {
+    return read_gguf_directory(bytes, budget_);
+  }
+
+  // The same of a file with checksums: what a damaged one says is no matter of its author's.
+  Result<GgufDirectory> read_directory(const MappedFile& file) {
+    auto directory = read_gguf_directory(file.bytes(), budget_);
+    const auto looked_at =
+        directory.has_value() ? before_tensors(file.bytes(), directory->tensors) : file.bytes();
+    HEARTH_RETURN_IF_ERROR(file.check(looked_at, nullptr));
+    return directory;
+  }
+
+  // The first part, which must not be a later one, of so many bytes.
+  Result<SplitPart> begin(GgufDirectory directory, std::uint64_t file_bytes) {
     HEARTH_ASSIGN_OR_RETURN(const SplitPart part, split_part_of(directory));
     content_.format = fmt::format("GGUF v{}", directory.version);
-    content_.file_bytes = bytes.size();
+    content_.file_bytes = file_bytes;
     content_.metadata = std::move(directory.metadata);
     content_.tensors = std::move(directory.tensors);
     return part;
@@ -83,15 +95,13 @@ class GgufParts {
     return check_tensor_count(first, content_.tensors.size());
   }
 
-  std::span<const TensorView> tensors() const { return content_.tensors; }
   void keep(MappedFile mapping) { content_.mappings.push_back(std::move(mapping)); }
   ModelFileContent take() { return std::move(content_); }
 
  private:
   Status read_part(const std::filesystem::path& path, const SplitPart& expected) {
     HEARTH_ASSIGN_OR_RETURN(MappedFile mapping, MappedFile::open(path));
-    HEARTH_ASSIGN_OR_RETURN(GgufDirectory part, read_gguf_directory(mapping.bytes(), budget_));
-    HEARTH_RETURN_IF_ERROR(mapping.check(before_tensors(mapping.bytes(), part.tensors), nullptr));
+    HEARTH_ASSIGN_OR_RETURN(GgufDirectory part, read_directory(mapping));
     HEARTH_ASSIGN_OR_RETURN(const SplitPart found, split_part_of(part));
     HEARTH_RETURN_IF_ERROR(check_part(found, expected));
     content_.file_bytes += mapping.bytes().size();
@@ -107,8 +117,9 @@ class GgufParts {
 
 Result<ModelFile> read_gguf(MappedFile mapping, const std::filesystem::path& path) {
   GgufParts parts;
-  HEARTH_ASSIGN_OR_RETURN(const SplitPart part, parts.read_first(mapping.bytes()));
-  HEARTH_RETURN_IF_ERROR(mapping.check(before_tensors(mapping.bytes(), parts.tensors()), nullptr));
+  HEARTH_ASSIGN_OR_RETURN(GgufDirectory directory, parts.read_directory(mapping));
+  HEARTH_ASSIGN_OR_RETURN(const SplitPart part,
+                          parts.begin(std::move(directory), mapping.bytes().size()));
   parts.keep(std::move(mapping));
   if (part.idx != 0) {
     return error(StatusCode::kInvalidArgument,
@@ -162,7 +173,8 @@ Result<ModelFile> ModelFile::open(const std::filesystem::path& path) {
 
 Result<ModelFile> ModelFile::parse(std::span<const std::byte> bytes) {
   GgufParts parts;
-  HEARTH_ASSIGN_OR_RETURN(const SplitPart part, parts.read_first(bytes));
+  HEARTH_ASSIGN_OR_RETURN(GgufDirectory directory, parts.read_directory(bytes));
+  HEARTH_ASSIGN_OR_RETURN(const SplitPart part, parts.begin(std::move(directory), bytes.size()));
   if (part.count > 1) {
     return error(StatusCode::kInvalidArgument,
                  "is part {} of {} of a split model; only whole models can be read from memory",
@@ -294,8 +306,8 @@ Status ModelFile::intact() const {
   return {};
 }
 
-Status ModelFile::check(std::span<const std::byte> data, ThreadPool& threads) const {
-  return check_mapped(impl_->content.mappings, data, &threads);
+Status ModelFile::check(std::span<const std::byte> data, ThreadPool* threads) const {
+  return check_mapped(impl_->content.mappings, data, threads);
 }
 
 void ModelFile::release(const TensorView& tensor) const {

@@ -129,7 +129,7 @@ class ModelFile {
   // MappedFile::check() of the file that `data`, a tensor's or a part of it, lies in. What lies in
   // none was checked when it was made of one. To be called by whoever reads weights for the first
   // time. From one thread at a time.
-  Status check(std::span<const std::byte> data, ThreadPool& threads) const;
+  Status check(std::span<const std::byte> data, ThreadPool* threads) const;
 
   // Gives back the memory of a tensor of this file that will hardly be read again (see
   // MappedFile::release). Nothing happens when the bytes belong to the caller of parse().

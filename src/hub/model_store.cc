@@ -234,6 +234,13 @@ Status ModelStore::remove(const StoredModel& model) const {
   return sync_directory(folder);
 }
 
+Result<bool> ModelStore::has_sums(const std::string& sha256) const {
+  HEARTH_CHECK(is_sha256(sha256));
+  HEARTH_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::open(root_ / "blobs" / sha256));
+  HEARTH_RETURN_IF_ERROR(file.check(file.bytes(), nullptr));
+  return file.has_checksums();
+}
+
 Status ModelStore::remove_blob(const std::string& sha256) const {
   HEARTH_CHECK(is_sha256(sha256));
   if (::unlink((root_ / "blobs" / sha256).c_str()) != 0 && errno != ENOENT) {
@@ -270,15 +277,10 @@ std::filesystem::path StoreWriter::partial_path(std::string_view key) const {
   return store_.root() / "partial" / key;
 }
 
-Result<bool> StoreWriter::renew_sums(const std::string& sha256) {
+Status StoreWriter::renew_sums(const std::string& sha256) {
   HEARTH_CHECK(is_sha256(sha256));
-  const std::filesystem::path blob = store_.root() / "blobs" / sha256;
-  if (const auto file = MappedFile::open(blob); file.has_value()) {
-    if (file->has_checksums() && file->check(file->bytes(), nullptr).ok()) return false;
-  }
   ::unlink((store_.root() / kSumsDirectory / sha256).c_str());  // Damaged ones keep all out.
-  HEARTH_RETURN_IF_ERROR(write_sums(store_.root(), blob, sha256));
-  return true;
+  return write_sums(store_.root(), store_.root() / "blobs" / sha256, sha256);
 }
 
 Status StoreWriter::add_blob(const std::filesystem::path& file, const std::string& sha256) {

@@ -84,6 +84,9 @@ class ModelStore {
 
   // Takes a model off the list; its files go with collect().
   Status remove(const StoredModel& model) const;
+  // Whether a blob that verify() found right has its checksums; kDataLoss when it has others, which
+  // keep it from being loaded.
+  Result<bool> has_sums(const std::string& sha256) const;
   // Removes a blob that verify() found wrong, so that the next pull or import brings it anew.
   Status remove_blob(const std::string& sha256) const;
   // Removes what no listed model needs. kUnavailable while another process adds a model, kDataLoss
@@ -111,9 +114,8 @@ class StoreWriter {
   // Makes a complete, verified file below partial/ a blob: durable, with checksums of its parts,
   // then renamed.
   Status add_blob(const std::filesystem::path& file, const std::string& sha256);
-  // Gives a blob that verify() found right its checksums, when they are missing or damaged. True
-  // when they were written.
-  Result<bool> renew_sums(const std::string& sha256);
+  // Gives a blob that verify() found right its checksums, instead of what it has.
+  Status renew_sums(const std::string& sha256);
   // Copies `size_bytes` from where `read` takes them into the registry and returns their checksum.
   // `read` fills a part of the span from its beginning and says how much; 0 at a premature end.
   // With `expected`, other bytes are kDataLoss.

@@ -150,6 +150,20 @@ TEST_F(Store, DamageIsFoundAndNamed) {
   EXPECT_THAT(resolved("m"), HasSubstr("5 bytes instead of 7"));
 }
 
+TEST_F(Store, ChecksumsThatAreMissingOrWrongAreToldAndMadeAnew) {
+  add("m", "m.gguf", "content");
+  const std::string blob = sha256_of("content");
+  const auto sums = store_.root() / kSumsDirectory / blob;
+  EXPECT_EQ(store_.has_sums(blob), true);
+  std::filesystem::remove(sums);
+  EXPECT_EQ(store_.has_sums(blob), false);
+  std::ofstream(sums) << "no checksums";
+  EXPECT_EQ(store_.has_sums(blob).error().code(), StatusCode::kDataLoss);
+  auto writer = StoreWriter::open(store_, failpoints_).value();
+  EXPECT_TRUE(writer.renew_sums(blob).ok());
+  EXPECT_EQ(store_.has_sums(blob), true);
+}
+
 TEST_F(Store, NothingOutsideIsReadThroughLinks) {
   add("m", "m.gguf", "content");
   const std::filesystem::path outside = directory_.path() / "outside";

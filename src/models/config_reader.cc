@@ -72,6 +72,7 @@ Result<std::vector<float>> ConfigReader::positive_vector(std::string_view name,
     return error(StatusCode::kDataLoss, "tensor '{}' has shape {}, expected [{}]", name,
                  tensor->shape.to_string(), length);
   }
+  HEARTH_RETURN_IF_ERROR(file_.check(tensor->data, nullptr));
   std::vector<float> values(length);
   dequantize_row(tensor->dtype, tensor->data, values);
   if (std::ranges::any_of(values, [](float value) { return !(value > 0.0f); })) {

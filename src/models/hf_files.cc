@@ -10,11 +10,8 @@ namespace hearth {
 
 Result<json::Value> read_hf_json(const std::filesystem::path& directory, std::string_view name,
                                  std::size_t max_bytes) {
-  HEARTH_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::open(directory / name));
-  HEARTH_RETURN_IF_ERROR(file.check(file.bytes(), nullptr));
-  const auto bytes = file.bytes();
-  return parse_model_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, max_bytes,
-                          name);
+  HEARTH_ASSIGN_OR_RETURN(const std::string text, read_text_file(directory / name, max_bytes));
+  return parse_model_json(text, max_bytes, name);
 }
 
 Result<json::Object> read_hf_object(const std::filesystem::path& directory, std::string_view name,

@@ -48,6 +48,7 @@ const TensorView* WeightBinder::find(std::string_view name, const Shape& expecte
   // The scales of matrices in blocks are looked at when they are bound: packing reads them anyhow.
   const bool plain = dtype_info(tensor->dtype).block_len == 1;
   if ((plain || tensor->shape.rank < 2) && !is_finite(*tensor)) {
+    check(*tensor, tensor->data);  // Damage says better why.
     add_problem(non_finite_problem(*tensor));
     return nullptr;
   }
@@ -91,12 +92,14 @@ void WeightBinder::bind(const TensorView& tensor, Rows rows, MatrixUse use,
       .shape = make_shape({rows.count, tensor.shape.row_len()}),
       .data = tensor.data.subspan(rows.first * row_bytes, rows.count * row_bytes)};
   if (use == MatrixUse::kTable && !is_finite(part)) {
+    check(tensor, part.data);
     add_problem(non_finite_problem(tensor));
     return;
   }
   auto weight =
       use == MatrixUse::kTable ? device_.prepare_table(part) : device_.prepare_weight(part);
   if (!weight) {
+    check(tensor, part.data);
     unimplemented_ |= weight.error().code() == StatusCode::kUnimplemented;
     const bool non_finite = weight.error().code() == StatusCode::kDataLoss;
     add_problem(non_finite ? non_finite_problem(tensor) : weight.error().message());
@@ -114,7 +117,7 @@ void WeightBinder::bind(const TensorView& tensor, Rows rows, MatrixUse use,
 
 void WeightBinder::check(const TensorView& tensor, std::span<const std::byte> data) {
   if (!damage_.ok()) return;
-  damage_ = file_.check(data, device_.host_threads())
+  damage_ = file_.check(data, &device_.host_threads())
                 .with_context(fmt::format("tensor '{}'", file_.spelling(tensor.name)));
 }
 

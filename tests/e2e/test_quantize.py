@@ -131,6 +131,15 @@ class Quantize(HearthTest):
         for _ in range(2):
             self.quantize(source, "--to=q8_0", "--requantize", "--no-eval", registry)
 
+    def test_what_a_killed_quantize_left_in_the_registry_goes_with_the_next(self):
+        store = self.folder / "registry"
+        (store / "partial").mkdir(parents=True)
+        left = store / "partial" / "quantize-0123456789abcdef.0123456789abcdef.partial"
+        left.write_bytes(b"half")
+        source = shutil.copy(MODEL, self.folder / "tiny.gguf")
+        self.quantize(source, "--to=q8_0", "--requantize", "--no-eval", f"--models-dir={store}")
+        self.assertEqual(list((store / "partial").iterdir()), [])
+
     def test_a_model_of_the_registry_is_not_replaced_by_its_own_copy(self):
         registry = f"--models-dir={self.folder / 'registry'}"
         self.quantize(MODEL, "--to=q4_1", "--requantize", "--no-eval", registry)

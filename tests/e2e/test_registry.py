@@ -155,7 +155,8 @@ class Registry(RegistryTest):
         blob = self.blob()
         good = blob.read_bytes()
         blob.chmod(0o644)
-        for place in [2_000_000, 50_000_000, len(good) - 1]:  # Vocabulary, weights, the last byte.
+        # Magic, version, vocabulary, weights, the last byte.
+        for place in [0, 4, 1_000_000, 50_000_000, len(good) - 1]:
             with blob.open("r+b") as file:
                 file.seek(place)
                 file.write(bytes([good[place] ^ 8]))
@@ -168,11 +169,12 @@ class Registry(RegistryTest):
         self.do("run", "tiny", "hi", "--max-tokens=1")
 
     def test_each_file_of_a_directory_is_compared_at_loading(self):
-        self.do("import", HF_MODEL, "--name=parts")
+        model = self.folder / "model"
+        shutil.copytree(HF_MODEL, model)
+        (model / "chat_template.jinja").write_text("{{ messages[0].content }}")
+        self.do("import", model, "--name=parts")
         facts = json.loads(self.do("show", "parts", "--json"))
         for file in facts["files"]:
-            if not file["path"].endswith((".json", ".safetensors")):
-                continue
             blob = self.store / "blobs" / file["sha256"]
             good = blob.read_bytes()
             self.damage(blob)
@@ -196,6 +198,13 @@ class Registry(RegistryTest):
         self.assertEqual(sums.read_bytes(), good)
         self.do("rm", NAME)
         self.assertFalse(sums.exists())
+
+    def test_an_empty_file_has_checksums_as_well(self):
+        model = self.folder / "model"
+        shutil.copytree(HF_MODEL, model)
+        (model / "merges.txt").write_bytes(b"")
+        self.do("import", model, "--name=parts")
+        self.assertNotIn("wrote", self.do("verify"))
 
     def test_an_import_that_dies_at_any_step_lists_nothing_or_everything(self):
         points = self.refuse("import", MODEL, "--failpoint=none", exit_code=EXIT_USAGE)
