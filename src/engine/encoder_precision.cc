@@ -77,23 +77,22 @@ bool may_round_products(const ModelFile& file, std::string_view kernels) {
   return any && multiplies_bf16_fast(kernels);
 }
 
-PrecisionProbe::PrecisionProbe(const EncoderConfig& config, std::size_t num_texts)
-    : text_len_(std::min(kTextLen, config.max_tokens)), tokens_(num_texts * text_len_) {
+PrecisionProbe::PrecisionProbe(std::size_t vocab_size, std::size_t num_texts, std::size_t text_len)
+    : text_len_(text_len), tokens_(num_texts * text_len) {
   std::mt19937 random(1);
   for (std::int32_t& token : tokens_)
-    token = static_cast<std::int32_t>(random() % config.vocab_size);
+    token = static_cast<std::int32_t>(random() % vocab_size);
 }
 
 EncoderLimits PrecisionProbe::limits() const {
-  return {.max_batch_tokens = tokens_.size(), .max_batch_sequences = tokens_.size() / text_len_};
+  return {.max_batch_tokens = text_len_, .max_batch_sequences = 1};
 }
 
 std::vector<float> PrecisionProbe::outputs_of(Encoder& encoder) const {
-  const std::size_t num_texts = limits().max_batch_sequences;
   const std::size_t width = encoder.config().width;
-  std::vector<float> outputs(num_texts * width);
+  std::vector<float> outputs(num_texts() * width);
   // One by one: limits of a batch in use may be smaller than all of them.
-  for (std::size_t i = 0; i < num_texts; ++i) {
+  for (std::size_t i = 0; i < num_texts(); ++i) {
     const EncoderInput input = {.tokens = std::span(tokens_).subspan(i * text_len_, text_len_),
                                 .token_types = {}};
     encoder.encode({&input, 1}, {outputs.data() + i * width, 1, width, width});
@@ -101,12 +100,14 @@ std::vector<float> PrecisionProbe::outputs_of(Encoder& encoder) const {
   return outputs;
 }
 
-Result<PrecisionProbe> PrecisionProbe::make(const ModelFile& file,
-                                            const CpuDeviceOptions& options) {
+Result<PrecisionProbe> PrecisionProbe::make(const ModelFile& file, const CpuDeviceOptions& options,
+                                            std::size_t max_text_len) {
+  HEARTH_CHECK(max_text_len > 0);
   HEARTH_ASSIGN_OR_RETURN(const EncoderConfig config, read_encoder_description(file));
   const std::size_t num_texts =
       std::clamp(kProbeMacs / macs_per_token(file) / kTextLen, kFewestTexts, kMostTexts);
-  PrecisionProbe probe(config, num_texts);
+  PrecisionProbe probe(config.vocab_size, num_texts,
+                       std::min({kTextLen, config.max_tokens, max_text_len}));
   CpuDeviceOptions exact = options;
   exact.float_products = FloatProducts::kF32;
   exact.packed_cache = nullptr;
@@ -119,7 +120,7 @@ Result<PrecisionProbe> PrecisionProbe::make(const ModelFile& file,
 PrecisionGap PrecisionProbe::compare(Encoder& encoder) const {
   const std::vector<float> outputs = outputs_of(encoder);
   const EncoderConfig& config = encoder.config();
-  PrecisionGap gap{.num_texts = limits().max_batch_sequences};
+  PrecisionGap gap{.num_texts = num_texts()};
   for (std::size_t i = 0; i < gap.num_texts; ++i) {
     const auto exact = std::span(exact_).subspan(i * config.width, config.width);
     const auto rounded = std::span(outputs).subspan(i * config.width, config.width);

@@ -39,15 +39,18 @@ bool may_round_products(const ModelFile& file, std::string_view kernels);
 // Immutable.
 class PrecisionProbe {
  public:
-  // Computes the outputs in float32 by a device of its own, which goes again.
-  static Result<PrecisionProbe> make(const ModelFile& file, const CpuDeviceOptions& options);
+  // Computes the outputs in float32 by a device of its own, which goes again. Texts have at most
+  // `max_text_len` tokens (at least 1).
+  static Result<PrecisionProbe> make(const ModelFile& file, const CpuDeviceOptions& options,
+                                     std::size_t max_text_len);
 
-  // Of an encoder of the same file, whose limits are the probe's at least.
+  // Of an encoder of the same file, which takes one text at a time: limits() at least.
   PrecisionGap compare(Encoder& encoder) const;
   EncoderLimits limits() const;
 
  private:
-  PrecisionProbe(const EncoderConfig& config, std::size_t num_texts);
+  PrecisionProbe(std::size_t vocab_size, std::size_t num_texts, std::size_t text_len);
+  std::size_t num_texts() const { return tokens_.size() / text_len_; }
   // [num_texts, width]
   std::vector<float> outputs_of(Encoder& encoder) const;
 

@@ -21,9 +21,9 @@ std::filesystem::path folder_of(std::string_view name) {
   return std::filesystem::path("tests/golden/encoders") / name;
 }
 
-PrecisionGap gap_of(std::string_view name, FloatProducts products) {
+PrecisionGap gap_of(std::string_view name, FloatProducts products, std::size_t max_text_len = 512) {
   const ModelFile file = open_hf_directory(folder_of(name)).value();
-  const auto probe = PrecisionProbe::make(file, {.num_threads = 2}).value();
+  const auto probe = PrecisionProbe::make(file, {.num_threads = 2}, max_text_len).value();
   const auto device =
       make_cpu_device({.num_threads = 1, .kernels = "reference", .float_products = products})
           .value();
@@ -44,6 +44,22 @@ TEST(EncoderPrecision, TheProbeSeesWhatRoundingChanges) {
   const double change = gap_of("bert-classifier", FloatProducts::kBf16).largest_change;
   EXPECT_GT(change, 1e-5);
   EXPECT_LT(change, 0.2);
+}
+
+TEST(EncoderPrecision, TrialTextsAreAsLongAsTheLimitsAllow) {
+  const ModelFile file = open_hf_directory(folder_of("bert-mean")).value();
+  const auto longest = [&file](std::size_t max_text_len) {
+    return PrecisionProbe::make(file, {.num_threads = 1}, max_text_len)
+        .value()
+        .limits()
+        .max_batch_tokens;
+  };
+  EXPECT_EQ(longest(1), 1u);
+  EXPECT_EQ(longest(8), 8u);
+  EXPECT_EQ(longest(512), 16u);
+  const PrecisionGap gap = gap_of("bert-mean", FloatProducts::kBf16, 1);
+  EXPECT_LT(gap.least_cosine, 1.0 - 1e-7);
+  EXPECT_GT(gap.least_cosine, 0.999);
 }
 
 TEST(EncoderPrecision, AGapIsSmallWithinBothLimits) {
@@ -85,6 +101,20 @@ TEST(EncoderPrecision, WhatIsAskedForIsWhatIsServedAndShown) {
   EXPECT_EQ(exact->device_description().find("bf16)"), std::string::npos);
   EXPECT_EQ(serve("bert-mean", EncoderPrecision::kAuto, "reference", metrics)->encoder_precision(),
             EncoderPrecision::kF32);
+}
+
+TEST(EncoderPrecision, AutoServesWithinTheSmallestLimits) {
+  Metrics metrics;
+  for (const std::size_t most : {1uz, 8uz}) {
+    ServedModelOptions options;
+    options.path = folder_of("bert-mean");
+    options.num_threads = 2;
+    options.engine.max_model_len = most;
+    options.engine.max_num_batched_tokens = most;
+    const auto model = ServedModel::load(options, metrics);
+    ASSERT_TRUE(model.has_value()) << model.error().to_string();
+    EXPECT_EQ((*model)->embedder()->max_model_len(), most);
+  }
 }
 
 // Each of these models' gaps is on one side or the other, where the CPU is fast at it at all.

@@ -249,7 +249,8 @@ Result<std::unique_ptr<Encoder>> ServedModel::Impl::load_encoder_as_exact(
     const ServedModelOptions& options, const EncoderLimits& limits) {
   HEARTH_ASSIGN_OR_RETURN(
       const PrecisionProbe probe,
-      PrecisionProbe::make(file, {.num_threads = options.num_threads, .kernels = options.kernels}));
+      PrecisionProbe::make(file, {.num_threads = options.num_threads, .kernels = options.kernels},
+                           limits.max_batch_tokens));
   precision = EncoderPrecision::kBf16;
   HEARTH_RETURN_IF_ERROR(make_device(options));
   HEARTH_ASSIGN_OR_RETURN(auto encoder, load_encoder(file, *device, limits));
