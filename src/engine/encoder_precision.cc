@@ -67,6 +67,16 @@ bool PrecisionGap::is_small() const {
   return least_cosine >= kLeastCosine && largest_change <= kLargestChange;
 }
 
+Status check_bf16_applies(const ModelFile& file) {
+  const auto is_rounded = [](const TensorView& tensor) {
+    return is_layer_matrix(tensor) && is_plain_float(tensor.dtype);
+  };
+  if (std::ranges::any_of(file.tensors(), is_rounded)) return {};
+  return make_status(StatusCode::kInvalidArgument,
+                     "encoder precision bf16 is for matrices of plain floats, and this model's "
+                     "layers have none: they are quantized; use auto");
+}
+
 bool may_round_products(const ModelFile& file, std::string_view kernels) {
   bool any = false;
   for (const TensorView& tensor : file.tensors()) {

@@ -32,6 +32,9 @@ struct PrecisionGap {
   bool is_small() const;
 };
 
+// kInvalidArgument when kBf16 changes nothing: no layer's matrix is of plain floats.
+Status check_bf16_applies(const ModelFile& file);
+
 // Whether kAuto should try kBf16: the kernel set is fast at it, and no layer's matrix is quantized.
 bool may_round_products(const ModelFile& file, std::string_view kernels);
 

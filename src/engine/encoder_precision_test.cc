@@ -117,6 +117,24 @@ TEST(EncoderPrecision, AutoServesWithinTheSmallestLimits) {
   }
 }
 
+TEST(EncoderPrecision, Bf16OfQuantizedLayersIsRefused) {
+  Metrics metrics;
+  ServedModelOptions options;
+  options.path = folder_of("bert-mean");
+  options.num_threads = 2;
+  options.quantize = "q8_0";
+  options.encoder_precision = EncoderPrecision::kBf16;
+  const auto refused = ServedModel::load(options, metrics);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code(), StatusCode::kInvalidArgument);
+  EXPECT_NE(refused.error().message().find("use auto"), std::string::npos)
+      << refused.error().to_string();
+  options.encoder_precision = EncoderPrecision::kAuto;
+  const auto served = ServedModel::load(options, metrics);
+  ASSERT_TRUE(served.has_value()) << served.error().to_string();
+  EXPECT_EQ((*served)->encoder_precision(), EncoderPrecision::kF32);
+}
+
 // Each of these models' gaps is on one side or the other, where the CPU is fast at it at all.
 TEST(EncoderPrecision, AutoFollowsTheProbe) {
   Metrics metrics;

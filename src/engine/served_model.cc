@@ -239,7 +239,10 @@ Result<std::unique_ptr<Encoder>> ServedModel::Impl::load_encoder_by(
       may_round_products(file, options.kernels)) {
     return load_encoder_as_exact(options, limits);
   }
-  if (options.encoder_precision == EncoderPrecision::kBf16) precision = EncoderPrecision::kBf16;
+  if (options.encoder_precision == EncoderPrecision::kBf16) {
+    HEARTH_RETURN_IF_ERROR(check_bf16_applies(file));
+    precision = EncoderPrecision::kBf16;
+  }
   HEARTH_RETURN_IF_ERROR(make_device(options));
   return load_encoder(file, *device, limits);
 }
