@@ -1,9 +1,13 @@
 #include "engine/served_model.h"
 
+#include <fmt/ranges.h>
+
 #include <algorithm>
 #include <chrono>
 #include <future>
+#include <iterator>
 #include <map>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -73,6 +77,21 @@ Result<std::vector<TokenId>> end_ids(const Tokenizer& tokenizer, const ModelFile
   return ids;
 }
 
+// Said, not refused: of several models the lengths may be for another.
+void warn_of_lengths(std::string_view model, std::span<const std::size_t> lengths,
+                     std::string_view why) {
+  if (lengths.empty()) return;
+  log::warning("--matryoshka-dimensions {} does nothing for model '{}': {}",
+               fmt::join(lengths, ","), model, why);
+}
+
+std::vector<std::size_t> lengths_beyond(std::span<const std::size_t> lengths, std::size_t width) {
+  std::vector<std::size_t> beyond;
+  std::ranges::copy_if(lengths, std::back_inserter(beyond),
+                       [width](std::size_t length) { return length > width; });
+  return beyond;
+}
+
 std::uint64_t digest_of(const ModelFile& file) {
   constexpr std::size_t kSampleBytes = 64;
   Fingerprint digest;
@@ -137,6 +156,7 @@ struct ServedModel::Impl {
   Status start_engine(std::unique_ptr<Model> model, EngineOptions options, Metrics& metrics);
   Status load_generator(const ServedModelOptions& options, Metrics& metrics);
   Status load_embedder(const ServedModelOptions& served, Metrics& metrics);
+  void allow_shorter(const EncoderConfig& description, std::span<const std::size_t> lengths);
   Result<std::unique_ptr<Encoder>> load_encoder_by(const ServedModelOptions& options,
                                                    const EncoderLimits& limits);
   Result<std::unique_ptr<Encoder>> load_encoder_as_exact(const ServedModelOptions& options,
@@ -227,6 +247,7 @@ Status ServedModel::Impl::start_engine(std::unique_ptr<Model> model, EngineOptio
 }
 
 Status ServedModel::Impl::load_generator(const ServedModelOptions& options, Metrics& metrics) {
+  warn_of_lengths(name, options.matryoshka_dimensions, "it makes no vectors");
   HEARTH_RETURN_IF_ERROR(make_device(options));
   if (options.sampling_defaults) HEARTH_RETURN_IF_ERROR(load_sampling_defaults());
   HEARTH_ASSIGN_OR_RETURN(auto model, load_parts(options.chat_template_file));
@@ -271,14 +292,22 @@ Result<std::unique_ptr<Encoder>> ServedModel::Impl::load_encoder_as_exact(
   return error(StatusCode::kInternal, "the encoder is not exact enough in bf16");
 }
 
+void ServedModel::Impl::allow_shorter(const EncoderConfig& description,
+                                      std::span<const std::size_t> lengths) {
+  if (description.is_classifier()) {
+    warn_of_lengths(name, lengths, "it makes no vectors");
+    return;
+  }
+  warn_of_lengths(name, lengths_beyond(lengths, description.width),
+                  fmt::format("its vectors have {} numbers", description.width));
+  shorter = description.shorter;
+  shorter.add(lengths, description.width);
+}
+
 Status ServedModel::Impl::load_embedder(const ServedModelOptions& served, Metrics& metrics) {
   const EngineOptions& options = served.engine;
   chat_template_status = Status(StatusCode::kNotFound, "an encoder does not chat");
   HEARTH_ASSIGN_OR_RETURN(const EncoderConfig description, read_encoder_description(file));
-  if (!description.is_classifier()) {
-    shorter = description.shorter;
-    shorter.add(served.matryoshka_dimensions, description.width);
-  }
   const std::size_t max_len =
       options.max_model_len == 0 ? description.max_tokens : options.max_model_len;
   // A text goes through in one piece; with its special tokens it hardly has fewer than four.
@@ -293,6 +322,7 @@ Status ServedModel::Impl::load_embedder(const ServedModelOptions& served, Metric
   HEARTH_RETURN_IF_ERROR(text.get());
   if (!encoder) return encoder.error();
   HEARTH_RETURN_IF_ERROR(check_vocabulary(*tokenizer, description.vocab_size));
+  allow_shorter(description, served.matryoshka_dimensions);
   memory.weight_bytes = (*encoder)->weight_bytes();
   memory.activation_bytes = (*encoder)->activation_bytes();
   if (options.memory_bytes > 0 && memory.total_bytes() > options.memory_bytes) {

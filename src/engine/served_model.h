@@ -41,7 +41,8 @@ struct ServedModelOptions {
   std::filesystem::path packed_weights_dir;
   std::size_t min_packed_bytes = 0;
   EncoderPrecision encoder_precision = EncoderPrecision::kAuto;
-  // Lengths that an encoder's vectors may be cut to, besides those that its files name.
+  // Lengths that an encoder's vectors may be cut to, besides those that its files name. What this
+  // model cannot have is said in the log.
   std::vector<std::size_t> matryoshka_dimensions;
   bool sampling_defaults = true;  // Take those that the model's files recommend.
   // An encoder takes max_model_len, max_num_batched_tokens and max_queued_requests from here.

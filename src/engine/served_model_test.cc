@@ -1,5 +1,6 @@
 #include "engine/served_model.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -12,6 +13,9 @@
 
 namespace hearth::test {
 namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 class ServedModelTest : public ::testing::Test {
  protected:
@@ -221,6 +225,28 @@ TEST_F(ServedModelTest, ADirectoryWithoutATokenizerSaysSo) {
   ASSERT_FALSE(model.has_value());
   EXPECT_NE(model.error().message().find("neither a file tokenizer.json"), std::string::npos)
       << model.error().to_string();
+}
+
+TEST_F(ServedModelTest, LengthsOfVectorsThatItCannotHaveAreSaidInTheLog) {
+  const auto log_of = [this](const std::filesystem::path& path, std::vector<std::size_t> lengths) {
+    ServedModelOptions shortened = options();
+    shortened.path = path;
+    shortened.matryoshka_dimensions = std::move(lengths);
+    ::testing::internal::CaptureStderr();
+    EXPECT_TRUE(ServedModel::load(shortened, metrics_).has_value());
+    return ::testing::internal::GetCapturedStderr();
+  };
+  const std::filesystem::path encoders = "tests/golden/encoders";
+  const std::string nothing = "--matryoshka-dimensions";
+  EXPECT_THAT(log_of(encoders / "bert-mean", {16, 33, 4096}),
+              HasSubstr("--matryoshka-dimensions 33,4096 does nothing for model 'bert-mean': its "
+                        "vectors have 32 numbers"));
+  EXPECT_THAT(log_of(encoders / "bert-mean", {16, 32}), Not(HasSubstr(nothing)));
+  EXPECT_THAT(log_of(encoders / "bert-classifier", {16}),
+              HasSubstr("--matryoshka-dimensions 16 does nothing for model 'bert-classifier'"));
+  write_tiny_llama(options().path);
+  EXPECT_THAT(log_of(options().path, {16}), HasSubstr("does nothing for model 'tiny.Q8_0'"));
+  EXPECT_THAT(log_of(options().path, {}), Not(HasSubstr(nothing)));
 }
 
 // The vectors of these files are checked against transformers in src/models.
