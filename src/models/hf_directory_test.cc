@@ -303,6 +303,29 @@ TEST(HfDirectory, RefusesWhatOnlySomeModelsOfAClassHave) {
               HasSubstr("SparseMixer chooses 2 experts"));
 }
 
+TEST(HfDirectory, RefusesATensorThatContradictsTheParallelResidual) {
+  const auto message = [](const std::string& name, const std::string& value) {
+    const HfCase model(name);
+    change_member(model.path() / "config.json", "use_parallel_residual", value);
+    return load_status(model.path()).message();
+  };
+  EXPECT_EQ(message("stablelm", ""), "");
+  EXPECT_THAT(message("stablelm", "true"),
+              HasSubstr("use_parallel_residual is true, but the tensor "
+                        "'model.layers.0.post_attention_layernorm.weight' is there"));
+  EXPECT_THAT(message("stablelm-parallel", ""), HasSubstr("is false, but the tensor"));
+}
+
+TEST(HfDirectory, HeadsMayHaveASizeOfTheirOwn) {
+  for (const std::string name : {"olmo", "starcoder2"}) {
+    const HfCase model(name);
+    change_member(model.path() / "config.json", "head_dim", "16");
+    EXPECT_THAT(load_status(model.path()).message(), HasSubstr("[32, 32], expected [64, 32]"));
+    change_member(model.path() / "config.json", "head_dim", "8");
+    EXPECT_EQ(load_status(model.path()).message(), "");
+  }
+}
+
 TEST(HfDirectory, SaysWhichLinkIsBroken) {
   for (const std::string name :
        {"config.json", "generation_config.json", "model.safetensors", "tokenizer.json"}) {

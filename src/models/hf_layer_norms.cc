@@ -62,6 +62,8 @@ constexpr std::array kOlmoKeys =
                              required("intermediate_size", "feed_forward_length"),
                              required("max_position_embeddings", "context_length"),
                              optional("num_key_value_heads", "attention.head_count_kv"),
+                             optional("head_dim", "attention.key_length"),
+                             optional("head_dim", "attention.value_length"),
                          });
 
 constexpr std::array kOlmoModules = {module("embed_tokens", "token_embd")};
@@ -82,12 +84,20 @@ constexpr std::array kStableLmBiases = {HfBias{"attn_norm", "", true}, HfBias{"f
                                         HfBias{"attn_output", ""}, HfBias{"attn_", "use_qkv_bias"}};
 constexpr std::array<std::string_view, 1> kStableLmRefused = {"qk_layernorm"};
 
+// Unlike in GGUF files, what is stated counts, and silence means false.
+Status add_parallel(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  HEARTH_ASSIGN_OR_RETURN(const auto parallel, config.flag("use_parallel_residual"));
+  out.add(family.metadata_key("parallel_residual"), parallel.value_or(false));
+  return {};
+}
+
 constexpr HfFamily stablelm() {
   HfFamily family = llama_like("StableLmForCausalLM", "stablelm");
   family.keys = kLayerNormKeys;
   family.refused = kStableLmRefused;
   family.biases = kStableLmBiases;
   family.rope = {.partial = true, .part = 0.25};
+  family.translate_more = add_parallel;
   return family;
 }
 
@@ -97,6 +107,8 @@ constexpr std::array kStarcoder2Keys =
                              required("max_position_embeddings", "context_length"),
                              number("norm_epsilon", "attention.layer_norm_epsilon"),
                              required("num_key_value_heads", "attention.head_count_kv"),
+                             optional("head_dim", "attention.key_length"),
+                             optional("head_dim", "attention.value_length"),
                          });
 
 constexpr std::array kStarcoder2Layer =

@@ -100,13 +100,41 @@ Result<std::vector<bool>> read_window_pattern(const ConfigReader& reader, const 
   return windowed;
 }
 
+// What the tensors say must not contradict what is stated. Converters write that
+// `use_parallel_residual` is true where config.json is silent, so only its false says something.
+Status read_parallel_unless_normed(const ConfigReader& reader, ModelConfig& config) {
+  const auto has_norm = [&](std::size_t layer) {
+    return reader.file().find_tensor(fmt::format("blk.{}.ffn_norm.weight", layer)) != nullptr;
+  };
+  config.parallel_residual = !has_norm(0);
+  constexpr std::string_view kConverted = "use_parallel_residual";
+  HEARTH_ASSIGN_OR_RETURN(const bool perhaps, reader.flag(kConverted, true));
+  HEARTH_ASSIGN_OR_RETURN(const bool exact, reader.flag("parallel_residual", perhaps));
+  const bool told = reader.find("parallel_residual") != nullptr || !perhaps;
+  const auto spelling = [&](std::size_t layer) {
+    return reader.file().spelling(fmt::format("blk.{}.ffn_norm.weight", layer));
+  };
+  if (told && exact != config.parallel_residual) {
+    return make_status(StatusCode::kDataLoss,
+                       "use_parallel_residual is {}, but the tensor '{}' is {}", exact, spelling(0),
+                       exact ? "there" : "missing");
+  }
+  for (std::size_t i = 1; config.parallel_residual && i < config.num_layers; ++i) {
+    if (!has_norm(i)) continue;
+    return make_status(StatusCode::kDataLoss,
+                       "the tensor '{}' is there, but '{}' is missing: either each layer's "
+                       "feed-forward has a norm or none has",
+                       spelling(i), spelling(0));
+  }
+  return {};
+}
+
 Status read_parallel(const ConfigReader& reader, const Architecture& row, ModelConfig& config) {
   if (row.parallel == ParallelUse::kStated) {
     HEARTH_ASSIGN_OR_RETURN(config.parallel_residual, reader.flag("use_parallel_residual", true));
   }
-  if (row.parallel == ParallelUse::kUnlessNormed) {
-    config.parallel_residual = reader.file().find_tensor("blk.0.ffn_norm.weight") == nullptr;
-  }
+  if (row.parallel == ParallelUse::kUnlessNormed)
+    return read_parallel_unless_normed(reader, config);
   return {};
 }
 
@@ -171,6 +199,11 @@ Status read_experts(const ConfigReader& reader, const Architecture& row, ModelCo
   }
   HEARTH_ASSIGN_OR_RETURN(experts.renormalize,
                           reader.flag("expert_weights_norm", experts.renormalize));
+  if (experts.gate == ExpertGate::kSparseMixer && experts.renormalize) {
+    return make_status(StatusCode::kUnimplemented,
+                       "{} is true; SparseMixer's weights are used as they are",
+                       reader.full("expert_weights_norm"));
+  }
   HEARTH_ASSIGN_OR_RETURN(const double scale, reader.positive_number("expert_weights_scale", 1.0));
   experts.weights_scale = static_cast<float>(scale);
   return experts.gate == ExpertGate::kSparseMixer ? read_sparse_mixer(reader, experts) : Status();
@@ -309,8 +342,8 @@ Result<ModelConfig> read_model_config(const ModelFile& file, const Architecture&
   HEARTH_ASSIGN_OR_RETURN(auto name, file.find_text("general.name"));
   config.name = name.value_or("");
   HEARTH_RETURN_IF_ERROR(refuse_unsupported(reader, row));
-  HEARTH_RETURN_IF_ERROR(read_parallel(reader, row, config));
   HEARTH_RETURN_IF_ERROR(read_layers(reader, row, config));
+  HEARTH_RETURN_IF_ERROR(read_parallel(reader, row, config));
   HEARTH_ASSIGN_OR_RETURN(config.hidden_size, reader.size("embedding_length", kMaxDimension));
   HEARTH_ASSIGN_OR_RETURN(config.intermediate_size,
                           reader.size("feed_forward_length", kMaxDimension));

@@ -234,6 +234,31 @@ TEST(ModelConfig, YarnsTemperatureIsAMultiplierOrTheWhole) {
   EXPECT_FLOAT_EQ(magnitude(olmo), 1.25f);
 }
 
+TEST(ModelConfig, AParallelResidualMustFitTheTensors) {
+  Draft draft = draft_of("stablelm");
+  draft.keys["stablelm.use_parallel_residual"] = true;  // Converters say so unasked.
+  EXPECT_FALSE(config_of(draft)->parallel_residual);
+  draft.tensors.erase("blk.0.ffn_norm.weight");
+  EXPECT_TRUE(config_of(draft)->parallel_residual);
+  draft.keys["stablelm.use_parallel_residual"] = false;
+  EXPECT_THAT(refusal_of(draft), HasSubstr("use_parallel_residual is false, but the tensor "
+                                           "'blk.0.ffn_norm.weight' is missing"));
+  draft.keys.erase("stablelm.use_parallel_residual");
+  draft.keys["stablelm.block_count"] = 2u;
+  draft.tensors["blk.1.ffn_norm.weight"] = shape_of({32});
+  EXPECT_THAT(refusal_of(draft), HasSubstr("'blk.1.ffn_norm.weight' is there, but 'blk.0."));
+}
+
+TEST(ModelConfig, SparseMixersWeightsAreNotNormalized) {
+  Draft draft = draft_of("phimoe");
+  draft.keys["phimoe.expert_count"] = 4u;
+  draft.keys["phimoe.expert_used_count"] = 2u;
+  draft.keys["phimoe.expert_weights_norm"] = false;
+  EXPECT_EQ(refusal_of(draft), "nothing is refused");
+  draft.keys["phimoe.expert_weights_norm"] = true;
+  EXPECT_THAT(refusal_of(draft), HasSubstr("phimoe.expert_weights_norm is true"));
+}
+
 TEST(ModelConfig, LongRopeNeedsWhatItExtends) {
   Draft draft = draft_of("phi3");
   draft.tensors["rope_factors_short.weight"] = shape_of({4});
