@@ -11,8 +11,9 @@
 namespace hearth {
 
 // Part of the name of every kept file of panels (packed_cache.h): goes up whenever pack_panel()
-// writes other bytes than before.
-inline constexpr std::uint32_t kPackedLayoutVersion = 1;
+// writes other bytes than before, or refuses weights that it took: a kept file is not looked
+// through again. Since 2 scales that are not finite are refused.
+inline constexpr std::uint32_t kPackedLayoutVersion = 2;
 
 // nullopt for formats that are not packed.
 std::optional<PackedFormat> packed_format_of(DType dtype);
