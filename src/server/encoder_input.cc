@@ -168,6 +168,13 @@ ApiResult<void> InputPreparer::add(const PromptInput& input, std::string_view pr
 
 ApiResult<void> InputPreparer::add_pair(std::string_view first, std::string_view second,
                                         const std::string& path) {
+  if (!model_.tokenizer->joins_pairs()) {
+    return std::unexpected(invalid_field(
+        "model", "unsupported_model",
+        "The model's file does not say what stands between two texts ('tokenizer.ggml"
+        ".add_sep_token' is missing). Convert the model anew, or serve its Hugging Face "
+        "directory."));
+  }
   const std::string_view parts[] = {first, second};
   if (auto fits = check_length(parts, path); !fits) return fits;
   EncodedPair pair = model_.tokenizer->encode_pair(first, second, SpecialText::kPlain, stop_);

@@ -34,6 +34,7 @@ class InputPreparer {
   // `path` names the text in errors. Ids are taken as they are, special ones included.
   ApiResult<void> add(const PromptInput& input, std::string_view prompt, const std::string& path);
   // Two texts as one input. Cutting takes from the longer one, as transformers' longest_first does.
+  // 400 when the model's file does not say how two texts are joined.
   ApiResult<void> add_pair(std::string_view first, std::string_view second,
                            const std::string& path);
 

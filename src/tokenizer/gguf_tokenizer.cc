@@ -17,6 +17,8 @@ namespace hearth {
 namespace {
 
 constexpr std::string_view kPrefix = "tokenizer.ggml.";
+// What 'tokenizer.ggml.pre' is in files of RoBERTa.
+constexpr std::string_view kRobertaScheme = "roberta-bpe";
 
 constexpr std::array<std::string_view, 11> kSpecialIdKeys = {
     "bos_token_id", "eos_token_id", "eot_token_id", "eom_token_id", "unknown_token_id",
@@ -100,6 +102,7 @@ Status read_charsmap(const ModelFile& file, std::string& charsmap) {
 Status read_flags(const ModelFile& file, TokenizerMetadata& metadata) {
   HEARTH_ASSIGN_OR_RETURN(metadata.add_bos, file.find_bool(full_key("add_bos_token")));
   HEARTH_ASSIGN_OR_RETURN(metadata.add_eos, file.find_bool(full_key("add_eos_token")));
+  HEARTH_ASSIGN_OR_RETURN(metadata.add_sep, file.find_bool(full_key("add_sep_token")));
   HEARTH_ASSIGN_OR_RETURN(metadata.add_space_prefix, file.find_bool(full_key("add_space_prefix")));
   HEARTH_ASSIGN_OR_RETURN(metadata.remove_extra_whitespaces,
                           file.find_bool(full_key("remove_extra_whitespaces")));
@@ -366,6 +369,17 @@ void set_pair_of_encoder(TokenizerParts& parts, bool twice) {
   }
 }
 
+// Byte-level BPE is the tokenizer of encoders of two kinds. RoBERTa reads two separators between
+// texts, and some of its kin, which share the architecture, read one: files from before the key
+// was invented tell by the scheme at best. Decoders read no pairs.
+void set_pair_of_byte_level(const TokenizerMetadata& metadata, TokenizerParts& parts) {
+  if (metadata.architecture == "modern-bert") return set_pair_of_encoder(parts, /*twice=*/false);
+  if (metadata.architecture != "bert" && metadata.architecture != "nomic-bert") return;
+  const bool is_roberta = metadata.pre == kRobertaScheme;
+  if (!metadata.add_sep && !is_roberta) return parts.pair.clear();
+  set_pair_of_encoder(parts, /*twice=*/metadata.add_sep.value_or(true));
+}
+
 }  // namespace
 
 std::optional<TokenId> TokenizerMetadata::id_of(std::string_view key) const {
@@ -388,6 +402,8 @@ Result<TokenizerMetadata> read_tokenizer_metadata(const ModelFile& file) {
   metadata.pre = pre.value_or("");
   HEARTH_ASSIGN_OR_RETURN(const auto name, file.find_text("general.name"));
   metadata.model_name = name.value_or("");
+  HEARTH_ASSIGN_OR_RETURN(const auto architecture, file.find_text("general.architecture"));
+  metadata.architecture = architecture.value_or("");
 
   HEARTH_ASSIGN_OR_RETURN(const auto* tokens, file.find_texts(full_key("tokens")));
   if (tokens == nullptr) {
@@ -430,6 +446,7 @@ Result<TokenizerParts> make_gguf_parts(const TokenizerMetadata& metadata) {
       parts.decoder, TokenDecoder::create(std::move(family.decoder), family.num_leading_spaces));
   parts.raw_tokens = tokens_to_match(metadata, parts);
   set_plain_templates(parts);
+  if (metadata.model == "gpt2") set_pair_of_byte_level(metadata, parts);
   if (metadata.model == "bert") set_pair_of_encoder(parts, /*twice=*/false);
   if (metadata.model == "t5") set_pair_of_encoder(parts, /*twice=*/parts.special.add_bos);
   return parts;

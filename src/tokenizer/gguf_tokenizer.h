@@ -17,9 +17,10 @@ namespace hearth {
 // A model file's tokenizer.ggml.* metadata (keys as in the GGUF specification) with types checked,
 // before anything is made of it. Texts and spans borrow from the file.
 struct TokenizerMetadata {
-  std::string_view model;       // tokenizer.ggml.model: "gpt2", "llama", "bert", "t5"
-  std::string_view pre;         // tokenizer.ggml.pre; empty when absent.
-  std::string_view model_name;  // general.name; empty when absent.
+  std::string_view model;         // tokenizer.ggml.model: "gpt2", "llama", "bert", "t5"
+  std::string_view pre;           // tokenizer.ggml.pre; empty when absent.
+  std::string_view model_name;    // general.name; empty when absent.
+  std::string_view architecture;  // general.architecture; empty when absent.
   std::span<const std::string_view> tokens;
   std::span<const std::int64_t> token_types;  // Empty: all normal.
   std::span<const std::string_view> merges;
@@ -32,7 +33,8 @@ struct TokenizerMetadata {
   };
   std::vector<NamedId> ids;  // Those present, of kSpecialIdKeys.
 
-  std::optional<bool> add_bos, add_eos, add_space_prefix, remove_extra_whitespaces;
+  // add_sep: a second separator stands between two texts.
+  std::optional<bool> add_bos, add_eos, add_sep, add_space_prefix, remove_extra_whitespaces;
 
   std::optional<TokenId> id_of(std::string_view key) const;
 };

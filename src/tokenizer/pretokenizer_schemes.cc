@@ -91,8 +91,8 @@ constexpr std::string_view kDeepSeek3 =
 std::vector<PreTokenizerScheme> make_schemes() {
   return {
       {.names = {"gpt-2", "phi-2", "jina-es", "jina-de", "jina-v2-es", "jina-v2-de", "gigachat",
-                 "a.x-4.0", "mellum", "modern-bert", "jais", "trillion", "granite-docling",
-                 "exaone4"},
+                 "roberta-bpe", "a.x-4.0", "mellum", "modern-bert", "jais", "trillion",
+                 "granite-docling", "exaone4"},
        .patterns = {kGpt2}},
       {.names = {"mpt", "olmo"}, .patterns = {kGpt2}, .nfc = true},
       {.names = {"smollm", "starcoder", "refact", "codeshell", "exaone", "minerva-7b", "mellum2"},

@@ -266,6 +266,10 @@ std::vector<TokenId> Tokenizer::encode(std::span<const TextSpan> spans, bool add
   return ids;
 }
 
+bool Tokenizer::joins_pairs() const {
+  return !impl_->parts.pair.empty();
+}
+
 EncodedPair Tokenizer::encode_pair(std::string_view first, std::string_view second,
                                    SpecialText special, const std::stop_token& stop) const {
   EncodedPair pair;

@@ -78,7 +78,10 @@ class Tokenizer {
   std::vector<TokenId> encode(std::span<const TextSpan> spans, bool add_special,
                               const std::stop_token& stop = {}) const;
 
-  // Ids of two texts with the special tokens that the file puts around and between them.
+  // Whether the file says how two texts are joined.
+  bool joins_pairs() const;
+  // Ids of two texts with the special tokens that the file puts around and between them. None where
+  // joins_pairs() is false.
   EncodedPair encode_pair(std::string_view first, std::string_view second,
                           SpecialText special = SpecialText::kPlain,
                           const std::stop_token& stop = {}) const;

@@ -263,6 +263,31 @@ TEST(TokenizerTest, AddsBosAndEosAsTheFileSays) {
   EXPECT_EQ(make(tables)->encode("", true, SpecialText::kPlain), (Ids{256}));
 }
 
+TEST(TokenizerTest, EncodersOfBytesJoinTwoTextsAsTheirKindReadsThem) {
+  TokenizerTables tables = chat_tables();
+  tables.rest.ids = {{.key = "bos_token_id", .id = 256}, {.key = "eos_token_id", .id = 257}};
+  tables.rest.add_bos = true;
+  tables.rest.add_eos = true;
+  const auto joined = [&](std::string_view architecture, std::optional<bool> add_sep) {
+    tables.rest.architecture = architecture;
+    tables.rest.add_sep = add_sep;
+    return make(tables)->encode_pair("a", "b");
+  };
+  const Ids once = {256, 'a', 257, 'b', 257};
+  const Ids twice = {256, 'a', 257, 257, 'b', 257};
+  for (const std::optional<bool> add_sep : {std::optional<bool>(), {false}, {true}})
+    EXPECT_EQ(joined("modern-bert", add_sep).ids, once);
+  EXPECT_EQ(joined("bert", false).ids, once);
+  EXPECT_EQ(joined("bert", true).ids, twice);
+  EXPECT_EQ(joined("bert", true).type_ids, std::vector<std::uint8_t>(6, 0));
+  // A file from before there was the key tells by its scheme, or not at all.
+  EXPECT_TRUE(joined("bert", std::nullopt).ids.empty());
+  EXPECT_FALSE(make(tables)->joins_pairs());
+  tables.pre = "roberta-bpe";
+  EXPECT_EQ(joined("bert", std::nullopt).ids, twice);
+  EXPECT_TRUE(make(tables)->joins_pairs());
+}
+
 TEST(TokenizerTest, KnowsWhatEndsAnAnswer) {
   TokenizerTables tables = byte_tables();
   const TokenId eos = tables.add("<stop>", test::kControlType);
