@@ -114,6 +114,19 @@ Result<std::vector<std::string>> read_labels(const ConfigReader& reader, std::si
   return std::vector<std::string>(stated->begin(), stated->end());
 }
 
+// llama.cpp's converter leaves the dense layer in front of BERT's head behind, and what the head
+// then gives is not what it was trained to give. Every class of this architecture has that layer.
+Status check_head_is_whole(const ConfigReader& reader, const EncoderPlan& plan) {
+  if (plan.head_dense || plan.description.architecture != "bert") return {};
+  return make_status(StatusCode::kDataLoss,
+                     "the file has '{}', but not 'cls.weight', the dense layer in front of it "
+                     "(BERT's pooler, which "
+                     "converters to GGUF leave out): its scores would mean nothing; serve the "
+                     "model's Hugging Face "
+                     "directory instead",
+                     reader.file().spelling(kHeadOutput));
+}
+
 Status read_head(const ConfigReader& reader, const TensorView& output, EncoderPlan& plan) {
   constexpr std::uint64_t kMaxLabels = 1u << 16;
   EncoderConfig& config = plan.description;
@@ -140,7 +153,7 @@ Status read_head(const ConfigReader& reader, const TensorView& output, EncoderPl
       config.head_activation,
       read_named(reader, kScoreActivationKey, kScoreNames,
                  config.width == 1 ? HeadActivation::kSigmoid : HeadActivation::kSoftmax));
-  return {};
+  return check_head_is_whole(reader, plan);
 }
 
 // A list of lengths says more than the flag that there are some.

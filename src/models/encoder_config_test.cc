@@ -20,6 +20,7 @@
 namespace hearth {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 // A directory of tests/golden/encoders with the members of one of its JSON files changed, or with
@@ -284,6 +285,18 @@ TEST(EncoderConfigs, GgufFilesThatContradictThemselvesAreRefused) {
   EXPECT_THAT(refusal_of(head), HasSubstr("'cube'; supported: none, softmax, sigmoid"));
   head.add("bert.classifier.output_labels", std::vector<std::string>{"one"});
   EXPECT_THAT(refusal_of(head), HasSubstr("has 1 entries, but 'cls.output.weight' has 2 rows"));
+}
+
+// llama.cpp's converter drops the pooler of BertForSequenceClassification.
+TEST(EncoderConfigs, AHeadOfBertWithoutItsDenseLayerIsRefused) {
+  test::GgufWriter writer = small_gguf();
+  writer.add_tensor("cls.output.weight", DType::kF32, test::shape_of({1, 32}),
+                    std::vector<float>(32));
+  EXPECT_THAT(refusal_of(writer),
+              AllOf(HasSubstr("has 'cls.output.weight', but not 'cls.weight'"),
+                    HasSubstr("serve the model's Hugging Face directory instead")));
+  writer.add_tensor("cls.weight", DType::kF32, test::shape_of({32, 32}), std::vector<float>(1024));
+  EXPECT_EQ(refusal_of(writer), "none");
 }
 
 }  // namespace
