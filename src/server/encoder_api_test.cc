@@ -9,6 +9,7 @@
 
 #include "server/encoder_test_util.h"
 #include "server/request_schemas.h"
+#include "tests/support/tokenizer_tables.h"
 
 namespace hearth::test {
 namespace {
@@ -461,6 +462,28 @@ TEST_F(RerankApiTest, AModelWithOneTokenTypeIsNotToldOfTwo) {
       parsed(post("/rerank", R"({"query":"quick","texts":["fox"],"raw_scores":true})"));
   EXPECT_FLOAT_EQ(static_cast<float>(number_of(at(answer.as_array()->at(0), "score"))),
                   fake_output(pair.ids, {}, 0));
+}
+
+class NoPairsApiTest : public RerankApiTest {
+ protected:
+  ModelRef tiny_model() override {
+    TokenizerTables tables = byte_tables();
+    tables.rest.architecture = "bert";
+    tokenizer_ = Tokenizer::create(tables.metadata()).value();
+    ModelRef model = RerankApiTest::tiny_model();
+    model.tokenizer = tokenizer_.get();
+    return model;
+  }
+  void TearDown() override { stop_server(); }  // Before the tokenizer it uses.
+
+ private:
+  std::unique_ptr<Tokenizer> tokenizer_;
+};
+
+TEST_F(NoPairsApiTest, AFileThatDoesNotSayHowTextsAreJoinedRanksNone) {
+  EXPECT_EQ(error_of(post("/rerank", R"({"query":"a","texts":["b"]})")),
+            "400 unsupported_model model");
+  EXPECT_EQ(post("/predict", R"({"inputs":"a"})").status, 200);
 }
 
 TEST_F(RerankApiTest, BadRequestsNameTheField) {
