@@ -22,6 +22,7 @@ struct Case {
   DType dtype = DType::kF16;
   std::vector<float> alibi_slopes = {};  // Per head; none: no ALiBi.
   bool bidirectional = false;            // Fed in one piece then.
+  bool distance_biases = false;
 };
 
 // A cache of one sequence whose blocks lie in no particular order, in memory full of NaN: in
@@ -75,13 +76,31 @@ Sequence make_sequence(const Case& c, std::uint32_t seed) {
           random_floats(c.num_positions * kv_width, seed + 2)};
 }
 
+constexpr std::size_t kBiasReach = 700;
+
+// NaN where no distance is.
+const Floats& distance_biases() {
+  static const Floats values = [] {
+    constexpr std::size_t kHeads = 16;
+    const std::size_t stride = DistanceBiases{.reach = kBiasReach}.stride();
+    Floats rows = random_floats(kHeads * stride, 41, 2.0f);
+    for (std::size_t head = 0; head < kHeads; ++head) {
+      std::fill(&rows[head * stride + 2 * kBiasReach + 1], &rows[head * stride] + stride,
+                std::numeric_limits<float>::quiet_NaN());
+    }
+    return rows;
+  }();
+  return values;
+}
+
 AttentionParams params_of(const Case& c) {
   return {.heads = c.heads,
           .scale = 1.0f / std::sqrt(static_cast<float>(c.heads.head_dim)),
           .logit_softcap = c.softcap,
           .sliding_window = c.sliding_window,
           .bidirectional = c.bidirectional,
-          .alibi_slopes = c.alibi_slopes.empty() ? nullptr : c.alibi_slopes.data()};
+          .alibi_slopes = c.alibi_slopes.empty() ? nullptr : c.alibi_slopes.data(),
+          .distance_biases = {c.distance_biases ? distance_biases().data() : nullptr, kBiasReach}};
 }
 
 ConstMatrixView rows_of(const Floats& data, std::size_t cols, std::size_t first,
@@ -149,6 +168,10 @@ std::vector<double> exact_attention(const Case& c, const Sequence& s, std::size_
     if (c.softcap > 0) score = c.softcap * std::tanh(score / c.softcap);
     if (!c.alibi_slopes.empty()) {
       score -= double{c.alibi_slopes[head]} * static_cast<double>(position - p);
+    }
+    if (c.distance_biases) {
+      const DistanceBiases table = params_of(c).distance_biases;
+      score += double{table.values[head * table.stride() + table.reach + p - position]};
     }
     scores.push_back(score);
   }
@@ -224,6 +247,7 @@ INSTANTIATE_TEST_SUITE_P(
              .num_positions = 290,
              .dtype = DType::kQ8_0,
              .alibi_slopes = {0.5f, 0.01f, 0.003f, 0.1f}},
+        Case{.heads = {6, 2, 32}, .softcap = 3.0f, .num_positions = 300, .distance_biases = true},
         Case{.heads = {9, 3, 64}, .num_positions = 300, .dtype = DType::kQ8_0},
         Case{.heads = {16, 16, 32}, .num_positions = 65, .dtype = DType::kQ8_0},
         Case{.heads = {4, 4, 20}, .num_positions = 70, .dtype = DType::kQ8_0},
@@ -271,6 +295,24 @@ INSTANTIATE_TEST_SUITE_P(
              .sliding_window = 128,
              .num_positions = 700,
              .bidirectional = true},
+        Case{.heads = {12, 12, 64},
+             .num_positions = 77,
+             .bidirectional = true,
+             .distance_biases = true},
+        Case{.heads = {4, 2, 20},
+             .num_positions = 700,
+             .bidirectional = true,
+             .distance_biases = true},
+        Case{.heads = {3, 3, 20},
+             .sliding_window = 9,
+             .num_positions = 289,
+             .bidirectional = true,
+             .distance_biases = true},
+        Case{.heads = {4, 4, 32},
+             .num_positions = 290,
+             .dtype = DType::kQ8_0,
+             .bidirectional = true,
+             .distance_biases = true},
         Case{.heads = {4, 4, 32},
              .num_positions = 290,
              .dtype = DType::kQ8_0,

@@ -233,6 +233,17 @@ void view_partition(const AttentionJob& job, const QueryTile& tile, std::size_t 
                   {view.lanes + begin / kVirtualLanes, view.lanes + end_block});
 }
 
+// Of every query the bias of the partition's first position.
+void place_biases(const AttentionJob& job, const QueryTile& tile, std::size_t partition,
+                  const float** biases) {
+  const DistanceBiases& table = job.params->distance_biases;
+  const std::size_t first_key = table.reach + partition * kPartitionLen;
+  tile.for_each_query(job.group_size(), [&](std::size_t place, std::size_t, std::size_t head) {
+    const std::size_t position = tile.position_of(place % tile.num_queries());
+    biases[place] = table.values + head * table.stride() + (first_key - position);
+  });
+}
+
 // `scratch` holds the tile's queries, then room for scores.
 void attend_partition(const AttentionJob& job, const QueryTile& tile, std::size_t partition,
                       float* scratch, PartialResult& result) {
@@ -249,6 +260,9 @@ void attend_partition(const AttentionJob& job, const QueryTile& tile, std::size_
       slopes[place] = alibi[head];
     });
   }
+  const float* biases[kMaxTileQueries];
+  const DistanceBiases& table = job.params->distance_biases;
+  if (table.values != nullptr) place_biases(job, tile, partition, biases);
   attend({.num_heads = tile.num_kv_heads,
           .num_queries = view.num_queries,
           .query_stride = tile.num_queries(),
@@ -262,6 +276,7 @@ void attend_partition(const AttentionJob& job, const QueryTile& tile, std::size_
           .softcap = job.params->logit_softcap,
           .slopes = alibi != nullptr ? slopes + view.first_query : nullptr,
           .query_positions = view.positions,
+          .biases = table.values != nullptr ? biases + view.first_query : nullptr,
           .scores = scratch + tile_floats(job.head_dim()),
           .maxima = result.maxima,
           .sums = result.sums,
@@ -410,6 +425,10 @@ void CpuDevice::attention(ConstMatrixView q, std::span<const SequenceRows> seque
   HEARTH_CHECK(cache.dtype == DType::kF16 || cache.dtype == DType::kQ8_0);
   HEARTH_CHECK(q.cols == heads.num_heads * heads.head_dim && out.cols == q.cols);
   HEARTH_CHECK(params.alibi_slopes == nullptr || !params.bidirectional);
+  if (params.distance_biases.values != nullptr) {
+    for (const SequenceRows& sequence : sequences)
+      HEARTH_CHECK(sequence.first_position + sequence.num_rows <= params.distance_biases.reach + 1);
+  }
   run_attention({&kernels_, q, sequences, &params, &cache, out}, pool_, attention_memory_);
 }
 

@@ -147,6 +147,17 @@ struct HeadShape {
   std::size_t head_dim = 0;
 };
 
+// What is added to each score by how far the key stands behind the query (arXiv 1910.10683): of
+// head h at the distance d, -reach <= d <= reach, values[h * stride() + reach + d].
+struct DistanceBiases {
+  // [num_heads, stride()]; a row's last kKvPositionLanes - 1 are never used in a result. nullptr:
+  // nothing is added.
+  const float* values = nullptr;
+  std::size_t reach = 0;  // No sequence has more positions than reach + 1.
+
+  std::size_t stride() const { return 2 * reach + kKvPositionLanes; }
+};
+
 struct AttentionParams {
   HeadShape heads;
   float scale = 1.0f;
@@ -157,6 +168,7 @@ struct AttentionParams {
   bool bidirectional = false;
   // ALiBi (arXiv 2108.12409): a head's score falls by its slope per position of distance.
   const float* alibi_slopes = nullptr;  // [num_heads] or nullptr
+  DistanceBiases distance_biases = {};  // Behind scale and cap.
 };
 
 // The norms of a row, (input - mean) * gain / deviation + bias; without a bias the mean is left

@@ -275,9 +275,12 @@ struct AttentionTile {
   // With slopes, slope * (position - query's position) is added to each score.
   const float* slopes = nullptr;           // [num_heads, query_stride] or nullptr
   const float* query_positions = nullptr;  // Per query of a head; any number, integral.
-  float* scores = nullptr;                 // [num_heads, query_stride, kPartitionLen]; scratch
-  float* maxima = nullptr;                 // [num_heads, query_stride]; largest score
-  float* sums = nullptr;                   // [num_heads, query_stride]; sum of exp(score - maximum)
+  // With biases, biases[query][position] is added to each score. All lanes of the lane blocks of
+  // [begin, end) can be read.
+  const float* const* biases = nullptr;  // [num_heads, query_stride] or nullptr
+  float* scores = nullptr;               // [num_heads, query_stride, kPartitionLen]; scratch
+  float* maxima = nullptr;               // [num_heads, query_stride]; largest score
+  float* sums = nullptr;                 // [num_heads, query_stride]; sum of exp(score - maximum)
   float* out = nullptr;  // [num_heads, query_stride, head_dim]; same weights times values
 };
 

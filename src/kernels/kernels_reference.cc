@@ -393,6 +393,7 @@ void attend_query(const AttentionTile& t, std::size_t head, std::size_t query) {
       const float distance = static_cast<float>(p) - t.query_positions[query];
       scores[p] = std::fma(t.slopes[row], distance, scores[p]);
     }
+    if (t.biases != nullptr) scores[p] += t.biases[row][p];
     max = scores[p] > max ? scores[p] : max;
   }
   Lanes sums{};

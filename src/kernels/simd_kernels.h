@@ -623,6 +623,7 @@ void soften_scores(const AttentionTile& t, std::size_t row, Range range) {
       const F distance = V::sub(V::load(kLanePositions.values + i), V::set1(query_position));
       score = V::fma(V::set1(t.slopes[row]), distance, score);
     }
+    if (t.biases != nullptr) score = V::add(score, V::load(t.biases[row] + i));
     score = V::keep_range(score, i, begin, end, lowest);
     V::store(scores + i, score);
     largest = V::max(score, largest);

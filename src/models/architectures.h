@@ -36,6 +36,7 @@ struct Architecture {
   bool qk_norm_rotated = false;
   bool required_biases = false;
   PositionEncoding positions = PositionEncoding::kRope;
+  bool distance_buckets = false;  // Of encoders; see ModelConfig::num_distance_buckets.
   RopeLayout rope_layout = RopeLayout::kHalves;
   std::size_t unrotated_period = 0;  // Every so manyth layer has no rotation; 0: all have.
   bool unrotated_globals = false;    // Nor have those without a window, if others have one.

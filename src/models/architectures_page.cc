@@ -52,7 +52,7 @@ std::string positions_of(const Architecture& row) {
     case PositionEncoding::kAlibi:
       return "ALiBi";
     case PositionEncoding::kLearned:
-      return "learned";
+      return row.distance_buckets ? "learned, and biases by distance" : "learned";
     case PositionEncoding::kRope:
       break;
   }

@@ -61,6 +61,10 @@ EncoderWeights bind_encoder(const EncoderPlan& plan, WeightBinder& binder) {
     bind_table(binder, "position_embd.weight", config.context_len, config.hidden_size,
                weights.position_embedding);
   }
+  if (config.num_distance_buckets > 0) {
+    bind_table(binder, "attn_rel_b.weight", config.num_distance_buckets, config.heads.num_heads,
+               weights.distance_biases);
+  }
   if (plan.description.num_token_types > 0) {
     bind_table(binder, "token_types.weight", plan.description.num_token_types, config.hidden_size,
                weights.token_types);

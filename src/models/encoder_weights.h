@@ -28,6 +28,7 @@ struct EncoderWeights {
   std::unique_ptr<WeightMatrix> token_embedding;     // [vocab_size, hidden_size]
   std::unique_ptr<WeightMatrix> position_embedding;  // [context_len, hidden_size]; null: none.
   std::unique_ptr<WeightMatrix> token_types;         // [num_token_types, hidden_size]; null: none.
+  std::unique_ptr<WeightMatrix> distance_biases;     // [buckets, num_heads]; null: none.
   Norm embedding_norm;                               // [hidden_size]
   std::vector<EncoderLayer> layers;
   Norm output_norm;  // [hidden_size]; empty: none.

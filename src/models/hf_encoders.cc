@@ -147,6 +147,20 @@ Status add_roberta(const HfObject& config, const HfFamily& family, MetadataWrite
   return add_bert(config, family, out);
 }
 
+// What the class has in its code, whatever config.json says.
+Status add_mpnet(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  constexpr std::uint32_t kBuckets = 32;
+  constexpr std::uint32_t kOffset = 2;
+  HEARTH_ASSIGN_OR_RETURN(const auto buckets, config.size("relative_attention_num_buckets"));
+  if (buckets.value_or(kBuckets) != kBuckets) {
+    return refuse(config, "relative_attention_num_buckets", fmt::format("{}", *buckets));
+  }
+  HEARTH_ASSIGN_OR_RETURN(const std::uint32_t offset, hf_position_offset(config));
+  if (offset != kOffset) return refuse(config, "pad_token_id", fmt::format("{}", offset - 1));
+  out.add_size(family.metadata_key("attention.relative_buckets_count"), kBuckets);
+  return add_roberta(config, family, out);
+}
+
 Status add_distilbert(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
   return add_common(config, family, kBertEpsilon, "relu", out);
 }
@@ -256,11 +270,11 @@ constexpr std::array kRobertaModules = {
     module("embeddings.token_type_embeddings", "token_types"),
     module("embeddings.LayerNorm", "token_embd_norm"),
 };
-constexpr std::array kRobertaHead =
-    joined(kRobertaModules, std::array{
-                                head_module("classifier.dense", "cls"),
-                                head_module("classifier.out_proj", "cls.output"),
-                            });
+constexpr std::array kDenseHead = {
+    head_module("classifier.dense", "cls"),
+    head_module("classifier.out_proj", "cls.output"),
+};
+constexpr std::array kRobertaHead = joined(kRobertaModules, kDenseHead);
 constexpr std::array<std::string_view, 2> kRobertaUnused = {"pooler.", "lm_head."};
 
 constexpr HfFamily roberta(std::string_view class_name) {
@@ -272,6 +286,36 @@ constexpr HfFamily roberta(std::string_view class_name) {
   family.offset_positions = true;
   family.translate_more = add_roberta;
   if (family.is_classifier()) family.modules = kRobertaHead;
+  return family;
+}
+
+// ---- MPNet
+
+constexpr std::array kMpnetModules = {
+    module("embeddings.word_embeddings", "token_embd"),
+    module("embeddings.position_embeddings", "position_embd", HfTransform::kPositions),
+    module("embeddings.LayerNorm", "token_embd_norm"),
+    module("encoder.relative_attention_bias", "attn_rel_b"),
+};
+constexpr std::array kMpnetHead = joined(kMpnetModules, kDenseHead);
+constexpr std::array kMpnetLayer = {
+    module("attention.attn.q", "attn_q"),
+    module("attention.attn.k", "attn_k"),
+    module("attention.attn.v", "attn_v"),
+    module("attention.attn.o", "attn_output"),
+    module("attention.LayerNorm", "attn_output_norm"),
+    module("intermediate.dense", "ffn_up"),
+    module("output.dense", "ffn_down"),
+    module("output.LayerNorm", "layer_output_norm"),
+};
+
+constexpr HfFamily mpnet(std::string_view class_name) {
+  HfFamily family = roberta(class_name);
+  family.architecture = "mpnet";
+  family.base_prefix = "mpnet.";
+  family.modules = family.is_classifier() ? std::span<const HfModule>(kMpnetHead) : kMpnetModules;
+  family.layer_modules = kMpnetLayer;
+  family.translate_more = add_mpnet;
   return family;
 }
 
@@ -414,6 +458,9 @@ constexpr std::array kFamilies = {
     modernbert("ModernBertForMaskedLM"),
     modernbert("ModernBertForSequenceClassification"),
     modernbert("ModernBertModel"),
+    mpnet("MPNetForMaskedLM"),
+    mpnet("MPNetForSequenceClassification"),
+    mpnet("MPNetModel"),
     nomic(),
     roberta("RobertaForMaskedLM"),
     roberta("RobertaForSequenceClassification"),

@@ -160,6 +160,15 @@ Status read_layers(const ConfigReader& reader, const Architecture& row, ModelCon
   return {};
 }
 
+Status read_distance_buckets(const ConfigReader& reader, ModelConfig& config) {
+  constexpr std::string_view kKey = "attention.relative_buckets_count";
+  constexpr std::size_t kMax = 128;  // Beyond, a distance each would reach past the last bucket.
+  HEARTH_ASSIGN_OR_RETURN(config.num_distance_buckets, reader.size(kKey, kMaxDimension));
+  if (config.num_distance_buckets % 4 == 0 && config.num_distance_buckets <= kMax) return {};
+  return make_status(StatusCode::kDataLoss, "{} is {}, not a multiple of 4 up to {}",
+                     reader.full(kKey), config.num_distance_buckets, kMax);
+}
+
 Status read_sparse_mixer(const ConfigReader& reader, ExpertConfig& experts) {
   constexpr double kUsualJitter = 0.01;
   HEARTH_ASSIGN_OR_RETURN(const double jitter, reader.number("expert_jitter", kUsualJitter));
@@ -352,6 +361,9 @@ Result<ModelConfig> read_model_config(const ModelFile& file, const Architecture&
   HEARTH_RETURN_IF_ERROR(read_heads(reader, config));
   if (config.positions == PositionEncoding::kRope) {
     HEARTH_RETURN_IF_ERROR(read_rope(reader, row, config));
+  }
+  if (row.distance_buckets) {
+    HEARTH_RETURN_IF_ERROR(read_distance_buckets(reader, config));
   }
   HEARTH_RETURN_IF_ERROR(read_scales(reader, row, config));
   HEARTH_RETURN_IF_ERROR(read_experts(reader, row, config));

@@ -65,7 +65,7 @@ enum class QkNorm : std::uint8_t {
 
 enum class PositionEncoding : std::uint8_t {
   kRope,     // As each layer's `rope` says.
-  kAlibi,    // A slope per head on the distance; no rotation.
+  kAlibi,    // A slope per head on the distance, to either side of encoders; no rotation.
   kLearned,  // A vector per position added to the embedding; context_len of them.
 };
 
@@ -120,8 +120,11 @@ struct ModelConfig {
   float attention_softcap = 0.0f;  // Of attention scores; 0: none.
   PositionEncoding positions = PositionEncoding::kRope;
   RopeConfig rope;
-  RopeConfig local_rope;         // Of layers with LayerRope::kLocal.
-  float alibi_max_bias = 8.0f;   // See alibi_slopes().
+  RopeConfig local_rope;        // Of layers with LayerRope::kLocal.
+  float alibi_max_bias = 8.0f;  // See alibi_slopes().
+  // Added to the scores of all layers: a number per head and bucket of distances (see
+  // distance_bucket()); 0: nothing.
+  std::size_t num_distance_buckets = 0;
   bool required_biases = false;  // Every projection of a layer has one; else each may have one.
 
   Activation activation = Activation::kSilu;

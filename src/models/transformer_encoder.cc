@@ -55,6 +55,8 @@ Status TransformerEncoder::reserve(const EncoderLimits& limits) {
     for_each_buffer(buffers_, plan_, limits,
                     [](auto& buffer, std::size_t count) { buffer.resize(count); });
     batch_.reserve(limits);
+    distance_biases_ =
+        make_distance_biases(std::min(plan_.description.max_tokens, limits.max_batch_tokens));
   } catch (const std::bad_alloc&) {
     return make_status(StatusCode::kResourceExhausted,
                        "not enough memory for batches of {} tokens in {} sequences",
@@ -71,8 +73,15 @@ Status TransformerEncoder::reserve(const EncoderLimits& limits) {
   return {};
 }
 
+DistanceBiasTable TransformerEncoder::make_distance_biases(std::size_t max_tokens) {
+  const ModelConfig& config = plan_.transformer;
+  if (weights_.distance_biases) return {device_, *weights_.distance_biases, max_tokens};
+  if (config.positions != PositionEncoding::kAlibi) return {};
+  return {alibi_slopes(config.heads.num_heads, config.alibi_max_bias), max_tokens};
+}
+
 std::size_t TransformerEncoder::activation_bytes() const {
-  std::size_t total = kv_.bytes() + batch_.bytes();
+  std::size_t total = kv_.bytes() + batch_.bytes() + distance_biases_.bytes();
   EncoderBuffers sizes;
   for_each_buffer(sizes, plan_, limits_, [&total](const auto& buffer, std::size_t count) {
     total += count * sizeof(buffer[0]);
@@ -163,7 +172,8 @@ MatrixView TransformerEncoder::attend(std::size_t idx, ConstMatrixView input) {
                      .scale = config.attention_scale,
                      .logit_softcap = config.attention_softcap,
                      .sliding_window = plan.sliding_window,
-                     .bidirectional = true},
+                     .bidirectional = true,
+                     .distance_biases = distance_biases_.view()},
                     kv_.layer(0), attention);
   return attention;
 }

@@ -10,6 +10,7 @@
 
 #include "kv/kv_storage.h"
 #include "models/buffer_rows.h"
+#include "models/distance_biases.h"
 #include "models/encoder.h"
 #include "models/encoder_batch.h"
 #include "models/encoder_config.h"
@@ -52,6 +53,7 @@ class TransformerEncoder final : public Encoder {
       : plan_(std::move(plan)), weights_(std::move(weights)), device_(device), kv_(std::move(kv)) {}
 
   Status reserve(const EncoderLimits& limits);
+  DistanceBiasTable make_distance_biases(std::size_t max_tokens);
   NormWeights norm_of(const Norm& norm) const { return norm.view(plan_.transformer.norm_epsilon); }
 
   MatrixView embed();
@@ -82,6 +84,7 @@ class TransformerEncoder final : public Encoder {
   VectorOutput vectors_;
   Rope rope_;
   Rope local_rope_;
+  DistanceBiasTable distance_biases_;
   std::size_t num_parameters_ = 0;
   std::size_t weight_bytes_ = 0;
 };

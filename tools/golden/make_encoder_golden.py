@@ -16,6 +16,7 @@ import argparse
 import json
 import pathlib
 import random
+import re
 import shutil
 
 import gguf
@@ -33,6 +34,7 @@ VOCAB = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + WORDS + PIECES
 SHAPE = dict(vocab_size=80, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
              max_position_embeddings=64, initializer_range=0.3, pad_token_id=0)
 ROBERTA = SHAPE | dict(pad_token_id=1, max_position_embeddings=66, type_vocab_size=1)
+MPNET = SHAPE | dict(pad_token_id=1, max_position_embeddings=162, layer_norm_eps=1e-5)
 MODERN = SHAPE | dict(num_hidden_layers=4, local_attention=9, bos_token_id=2, eos_token_id=3, cls_token_id=2,
                       sep_token_id=3, initializer_cutoff_factor=3.0)
 DISTIL = dict(vocab_size=80, dim=32, hidden_dim=64, n_layers=2, n_heads=4, max_position_embeddings=64,
@@ -65,6 +67,9 @@ CASES = {
                             gguf=(gguf.MODEL_ARCH.MODERN_BERT, gguf.PoolingType.MEAN)),
     "modernbert-classifier": dict(kind="ModernBert", head=True,
                                   config=MODERN | labels("no", "yes") | dict(classifier_pooling="mean")),
+    "mpnet-mean": dict(kind="MPNet", config=MPNET, pooling="mean", normalize=True, lengths=(1, 2, 9, 17, 140),
+                       gguf=("mpnet", gguf.PoolingType.MEAN)),
+    "mpnet-classifier": dict(kind="MPNet", head=True, config=MPNET | labels("bad", "so-so", "good")),
     "nomic-bert-mean": dict(kind="NomicBert", config=SHAPE, pooling="mean", normalize=True,
                             gguf=(gguf.MODEL_ARCH.NOMIC_BERT, gguf.PoolingType.MEAN)),
     "qwen3-last": dict(kind="Qwen3", config=QWEN3, pooling="lasttoken", normalize=True),
@@ -119,10 +124,29 @@ def save_sentence_files(folder, case):
         (folder / path).write_text(json.dumps(content, indent=2) + "\n")
 
 
+# Of an architecture that llama.cpp does not know, the modules that its names do not cover.
+OWN_ROLES = {
+    "encoder.relative_attention_bias": "attn_rel_b",
+    "attention.attn.q": "attn_q",
+    "attention.attn.k": "attn_k",
+    "attention.attn.v": "attn_v",
+    "attention.attn.o": "attn_output",
+    "attention.LayerNorm": "attn_output_norm",
+}
+
+
+def role_of(name, names):
+    module, kind = name.rsplit(".", 1)
+    layer = re.match(r"encoder\.layer\.(\d+)\.(.*)", module)
+    if (layer.group(2) if layer else module) in OWN_ROLES:
+        return (f"blk.{layer.group(1)}." + OWN_ROLES[layer.group(2)] if layer else OWN_ROLES[module]) + "." + kind
+    return names.get_name(name, try_suffixes=(".weight", ".bias"))
+
+
 def write_gguf(folder, case, arch, pooling):
     config = json.loads((folder / "config.json").read_text())
-    writer = gguf.GGUFWriter(folder / "model.gguf", gguf.MODEL_ARCH_NAMES[arch])
-    offset = config["pad_token_id"] + 1 if "roberta" in config["model_type"] else 0
+    writer = gguf.GGUFWriter(folder / "model.gguf", gguf.MODEL_ARCH_NAMES.get(arch, arch))
+    offset = config["pad_token_id"] + 1 if config["model_type"] in ("roberta", "xlm-roberta", "mpnet") else 0
     writer.add_context_length(config["max_position_embeddings"] - offset)
     writer.add_embedding_length(config["hidden_size"])
     writer.add_feed_forward_length(config["intermediate_size"])
@@ -138,7 +162,10 @@ def write_gguf(folder, case, arch, pooling):
         writer.add_rope_freq_base(config["rope_parameters"]["full_attention"]["rope_theta"])
         writer.add_rope_freq_base_swa(config["rope_parameters"]["sliding_attention"]["rope_theta"])
         writer.add_vocab_size(config["vocab_size"])
-    names = gguf.get_tensor_name_map(arch, config["num_hidden_layers"])
+    if arch == "mpnet":
+        writer.add_relative_attn_buckets_count(config["relative_attention_num_buckets"])
+    known = arch if arch in gguf.MODEL_ARCH_NAMES else gguf.MODEL_ARCH.BERT
+    names = gguf.get_tensor_name_map(known, config["num_hidden_layers"])
     for name, value in safetensors.numpy.load_file(folder / "model.safetensors").items():
         inner = name.removeprefix("roberta.").removeprefix("bert.")
         if inner.startswith("pooler") and not case.get("head"):
@@ -147,7 +174,7 @@ def write_gguf(folder, case, arch, pooling):
             value = value[offset:]
         if inner == "embeddings.token_type_embeddings.weight" and value.shape[0] == 1:
             value = value.reshape(1, -1)
-        role = names.get_name(inner, try_suffixes=(".weight", ".bias"))
+        role = role_of(inner, names)
         writer.add_tensor(role, value if value.ndim > 1 else value.astype(np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -177,7 +204,7 @@ def sequences(case, tokenizer):
             encoded = tokenizer.encode(*text)
             rows.append(dict(texts=list(text), ids=encoded.ids, types=encoded.type_ids))
     rng = random.Random(3)
-    for length in (1, 2, 15, 17, 33, 48):
+    for length in case.get("lengths", (1, 2, 15, 17, 33, 48)):
         ids = [2] + [rng.randrange(5, 80) for _ in range(length - 1)]
         has_types = case["kind"] in ("Bert", "NomicBert")
         rows.append(dict(ids=ids, types=[int(i > length // 2) for i in range(length)] if has_types else []))
