@@ -15,6 +15,8 @@ constexpr std::size_t kPieceBytes = std::size_t{32} << 20;
 // Where a tensor may begin in memory: what loads whole cache lines profits.
 constexpr std::size_t kTensorAlignment = 64;
 
+constexpr std::string_view kFileTypeKey = "general.file_type";
+
 struct SideFile {
   std::string_view name;
   std::string_view key;
@@ -80,7 +82,7 @@ class Work {
 
 // Keys that speak of the source's files and not of the model.
 bool is_of_files(std::string_view key) {
-  return key == "general.alignment" || key.starts_with("split.");
+  return key == "general.alignment" || key == kFileTypeKey || key.starts_with("split.");
 }
 
 GgufMetadata metadata_for(const ModelFile& source, const QuantizeOptions& options) {
@@ -93,7 +95,7 @@ GgufMetadata metadata_for(const ModelFile& source, const QuantizeOptions& option
     if (const auto text = source.side_file(file.name)) metadata.set(file.key, *text);
   }
   metadata.set("general.quantization_version", kQuantizationVersion);
-  metadata.set("general.file_type", std::int64_t{options.recipe.file_type});
+  if (options.recipe.file_type) metadata.set(kFileTypeKey, std::int64_t{*options.recipe.file_type});
   if (options.imatrix != nullptr) {
     metadata.set("quantize.imatrix.file", std::string_view(options.imatrix->name()));
     metadata.set("quantize.imatrix.entries_count",

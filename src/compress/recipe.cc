@@ -23,6 +23,7 @@ constexpr std::array kRecipes = {
     Recipe{"q4_1", "Q4_1", DType::kQ4_1, Mixture::kPlain, 3},
     Recipe{"q4_0", "Q4_0", DType::kQ4_0, Mixture::kPlain, 2},
     Recipe{"iq4_nl", "IQ4_NL", DType::kIQ4_NL, Mixture::kPlain, 25},
+    Recipe{"nf4", "NF4", DType::kNF4, Mixture::kPlain, std::nullopt},
     Recipe{"iq4_xs", "IQ4_XS", DType::kIQ4_XS, Mixture::kPlain, 30},
     Recipe{"q3_k_m", "Q3_K_M", DType::kQ3_K, Mixture::kMedium, 12},
     Recipe{"q2_k", "Q2_K", DType::kQ2_K, Mixture::kSmallest, 10},
@@ -136,6 +137,7 @@ DType fitting_dtype(DType wanted, std::uint64_t row_len) {
     case DType::kQ2_K:
     case DType::kQ3_K:
     case DType::kIQ4_XS:
+    case DType::kNF4:
       return DType::kIQ4_NL;
     case DType::kQ4_K:
       return DType::kQ5_0;
@@ -171,13 +173,6 @@ std::vector<std::string_view> recipe_names() {
 Result<Recipe> find_recipe(std::string_view name) {
   const auto* const found = std::ranges::find(kRecipes, name, &Recipe::name);
   if (found != kRecipes.end()) return *found;
-  if (name == "nf4") {
-    return error(
-        StatusCode::kUnimplemented,
-        "nf4 is a format of bitsandbytes that GGUF files cannot hold; the nearest one they "
-        "can is iq4_nl: 4 bits, levels as dense around zero, and a scale for 32 values "
-        "instead of 64");
-  }
   return error(StatusCode::kInvalidArgument, "there is no format '{}'; choose one of {}", name,
                fmt::join(recipe_names(), ", "));
 }

@@ -27,13 +27,13 @@ struct Recipe {
   std::string_view label;  // "Q4_K_M": the tag of a model in the registry.
   DType dtype = DType::kF16;
   Mixture mixture = Mixture::kPlain;
-  std::uint32_t file_type = 0;  // general.file_type of GGUF files.
+  // general.file_type of GGUF files; NF4 has none.
+  std::optional<std::uint32_t> file_type;
 };
 
 // In the order of help texts.
 std::vector<std::string_view> recipe_names();
-// kInvalidArgument with the names there are; kUnimplemented with the nearest target for nf4, which
-// GGUF files cannot hold.
+// kInvalidArgument with the names there are.
 Result<Recipe> find_recipe(std::string_view name);
 
 struct PlannedTensor {

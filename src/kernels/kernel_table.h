@@ -56,11 +56,12 @@ enum class PackedFormat : std::uint8_t {
   kIQ3_S,
   kTernary,  // TQ1_0 and TQ2_0.
   kMXFP4,
+  kNF4,
 };
-inline constexpr std::size_t kNumPackedFormats = 20;
+inline constexpr std::size_t kNumPackedFormats = 21;
 
 // What q stands for: itself, or a row of kLevelTables.
-enum class Levels : std::uint8_t { kEven, kIQ4, kIQ1, kIQ2, kIQ3_XXS, kIQ3_S, kMXFP4 };
+enum class Levels : std::uint8_t { kEven, kIQ4, kIQ1, kIQ2, kIQ3_XXS, kIQ3_S, kMXFP4, kNF4 };
 
 // A weight is scale * (q - zero point) or scale * q + min, q being an unsigned number of `bits`
 // bits or what the table of `levels` holds for it.
@@ -134,6 +135,8 @@ static constexpr PackedTraits packed_traits(PackedFormat format) {
       return {.bits = 2, .zero_shift = 0};
     case PackedFormat::kMXFP4:
       return {.bits = 4, .zero_shift = 4, .levels = Levels::kMXFP4, .exponents = true};
+    case PackedFormat::kNF4:
+      return {.bits = 4, .zero_shift = 7, .levels = Levels::kNF4};
   }
   return {};
 }
@@ -148,6 +151,7 @@ inline constexpr std::uint8_t kLevelTables[][16] = {
     {68, 76, 84, 92, 100, 108, 116, 126, 60, 52, 44, 36, 28, 20, 12, 2},
     {17, 19, 21, 23, 25, 27, 29, 31, 15, 13, 11, 9, 7, 5, 3, 1},
     {16, 17, 18, 19, 20, 22, 24, 28, 16, 15, 14, 13, 12, 10, 8, 4},
+    {16, 50, 69, 84, 96, 107, 118, 128, 137, 146, 156, 166, 177, 191, 209, 240},
 };
 
 static constexpr const std::uint8_t* table_of(Levels levels) {

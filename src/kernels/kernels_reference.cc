@@ -429,16 +429,14 @@ void merge_attention(AttentionState& running, const AttentionState& part, std::s
 
 using P = PackedFormat;
 constexpr KernelTable kTable = {
-    .multiply_panel = {multiply_panel<P::kQ4_0>,    multiply_panel<P::kQ4_1>,
-                       multiply_panel<P::kQ5_0>,    multiply_panel<P::kQ5_1>,
-                       multiply_panel<P::kQ8_0>,    multiply_panel<P::kQ2_K>,
-                       multiply_panel<P::kQ3_K>,    multiply_panel<P::kQ4_K>,
-                       multiply_panel<P::kQ5_K>,    multiply_panel<P::kQ6_K>,
-                       multiply_panel<P::kIQ4_NL>,  multiply_panel<P::kIQ4_XS>,
-                       multiply_panel<P::kIQ1_S>,   multiply_panel<P::kIQ1_M>,
-                       multiply_panel<P::kIQ2_XXS>, multiply_panel<P::kIQ2_S>,
-                       multiply_panel<P::kIQ3_XXS>, multiply_panel<P::kIQ3_S>,
-                       multiply_panel<P::kTernary>, multiply_panel<P::kMXFP4>},
+    .multiply_panel =
+        {multiply_panel<P::kQ4_0>,    multiply_panel<P::kQ4_1>,    multiply_panel<P::kQ5_0>,
+         multiply_panel<P::kQ5_1>,    multiply_panel<P::kQ8_0>,    multiply_panel<P::kQ2_K>,
+         multiply_panel<P::kQ3_K>,    multiply_panel<P::kQ4_K>,    multiply_panel<P::kQ5_K>,
+         multiply_panel<P::kQ6_K>,    multiply_panel<P::kIQ4_NL>,  multiply_panel<P::kIQ4_XS>,
+         multiply_panel<P::kIQ1_S>,   multiply_panel<P::kIQ1_M>,   multiply_panel<P::kIQ2_XXS>,
+         multiply_panel<P::kIQ2_S>,   multiply_panel<P::kIQ3_XXS>, multiply_panel<P::kIQ3_S>,
+         multiply_panel<P::kTernary>, multiply_panel<P::kMXFP4>,   multiply_panel<P::kNF4>},
     .multiply_float = {multiply_float<FloatFormat::kF32>, multiply_float<FloatFormat::kF16>,
                        multiply_float<FloatFormat::kBF16>},
     .multiply_bf16 = multiply_bf16,

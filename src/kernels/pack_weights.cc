@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <iterator>
 #include <span>
 
 #include "base/status.h"
 #include "tensor/code_blocks.h"
 #include "tensor/finite.h"
+#include "tensor/float16.h"
 #include "tensor/quant_blocks.h"
 
 namespace hearth {
@@ -27,6 +29,17 @@ static_assert(matches(Levels::kIQ2, kIQ2Levels, 64));
 static_assert(matches(Levels::kIQ3_XXS, kIQ3XxsLevels, 64));
 static_assert(matches(Levels::kIQ3_S, kIQ3SLevels, 16));
 static_assert(matches(Levels::kMXFP4, kMxFp4Levels, 16));
+
+// Those of NF4 are rounded.
+constexpr bool matches_nf4() {
+  for (std::size_t i = 0; i < std::size(kNF4Levels); ++i) {
+    const float exact = kNF4Levels[i] * BlockNF4::kLevelScale + 128.0f;
+    const float error = exact - static_cast<float>(table_of(Levels::kNF4)[i]);
+    if (error < -0.5f || error > 0.5f) return false;
+  }
+  return true;
+}
+static_assert(matches_nf4());
 
 // Sixteen rows are read at once, more streams than hardware follows. Beyond the last row nothing
 // useful is asked for, which is harmless: a prefetch never faults.
@@ -222,6 +235,12 @@ void unpack(const BlockMXFP4& block, UnpackedBlock& out) {
   unpack_nibbles(block.qs, out.quads);
 }
 
+void unpack(const BlockNF4& block, UnpackedBlock& out) {
+  out.scale = f32_to_f16(block.absmax / BlockNF4::kLevelScale);
+  unpack_nibbles(block.qs, out.quads);
+  unpack_nibbles(block.qs + 16, out.quads + kGroupQuads);
+}
+
 // Writes one column's share of a group's bit planes: see PanelLayout.
 template <int kBits>
 void write_planes(const Quad (&quads)[kGroupQuads], std::uint8_t* column) {
@@ -365,6 +384,8 @@ std::optional<PackedFormat> packed_format_of(DType dtype) {
       return PackedFormat::kTernary;
     case DType::kMXFP4:
       return PackedFormat::kMXFP4;
+    case DType::kNF4:
+      return PackedFormat::kNF4;
     case DType::kF32:
     case DType::kF16:
     case DType::kBF16:
@@ -434,6 +455,8 @@ void pack_panel(DType dtype, const PanelSource& source, std::uint8_t* panel) {
       return pack<P::kTernary, BlockTQ2_0>(source, panel);
     case DType::kMXFP4:
       return pack<P::kMXFP4, BlockMXFP4>(source, panel);
+    case DType::kNF4:
+      return pack<P::kNF4, BlockNF4>(source, panel);
     case DType::kF32:
     case DType::kF16:
     case DType::kBF16:

@@ -37,16 +37,21 @@ struct NearestInteger {
   }
 };
 
-struct NearestIQ4 {
+// The nearest of a format's levels, which ascend.
+template <const auto& kLevels>
+struct NearestLevel {
   float operator()(float x) const {
-    auto level = static_cast<float>(kIQ4Levels[0]);
-    for (std::size_t i = 1; i < std::size(kIQ4Levels); ++i) {
-      const float border = static_cast<float>(kIQ4Levels[i - 1] + kIQ4Levels[i]) * 0.5f;
-      level = x > border ? static_cast<float>(kIQ4Levels[i]) : level;
+    auto level = static_cast<float>(kLevels[0]);
+    for (std::size_t i = 1; i < std::size(kLevels); ++i) {
+      const float border =
+          (static_cast<float>(kLevels[i - 1]) + static_cast<float>(kLevels[i])) * 0.5f;
+      level = x > border ? static_cast<float>(kLevels[i]) : level;
     }
     return level;
   }
 };
+using NearestIQ4 = NearestLevel<kIQ4Levels>;
+using NearestNF4 = NearestLevel<kNF4Levels>;
 
 float inverse_or_zero(float x) {
   return x == 0.0f ? 0.0f : 1.0f / x;
@@ -89,7 +94,7 @@ float search_signed(const WeightedValues& values, const SignedLevels& levels, Ne
   const float largest = extreme(values);
   if (largest == 0.0f) return 0.0f;
   const float span = static_cast<float>(levels.high - levels.low);
-  const float spacing = levels.iq4 ? span / 15.0f : 1.0f;
+  const float spacing = levels.kind == LevelKind::kIntegers ? 1.0f : span / 15.0f;
   Sums best;
   // The largest value may end up at either end of the levels; more often it is the farther one.
   for (const int end : {levels.low, levels.high}) {
@@ -414,8 +419,15 @@ AffineFit fit_affine(const WeightedValues& values, int max_q) {
 }
 
 float fit_signed(const WeightedValues& values, const SignedLevels& levels) {
-  if (levels.iq4) return search_signed(values, levels, NearestIQ4());
-  return search_signed(values, levels, nearest_integer(levels));
+  switch (levels.kind) {
+    case LevelKind::kIntegers:
+      return search_signed(values, levels, nearest_integer(levels));
+    case LevelKind::kIQ4:
+      return search_signed(values, levels, NearestIQ4());
+    case LevelKind::kNF4:
+      return search_signed(values, levels, NearestNF4());
+  }
+  return 0.0f;
 }
 
 AffineScales fit_affine_scales(const WeightedValues& values, const AffineFormat& format) {
@@ -440,7 +452,8 @@ AffineScales fit_affine_scales(const WeightedValues& values, const AffineFormat&
 }
 
 SignedScales fit_signed_scales(const WeightedValues& values, const SignedFormat& format) {
-  if (format.levels.iq4) return search_signed_scales(values, format, NearestIQ4());
+  if (format.levels.kind == LevelKind::kIQ4)
+    return search_signed_scales(values, format, NearestIQ4());
   return search_signed_scales(values, format, nearest_integer(format.levels));
 }
 

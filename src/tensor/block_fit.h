@@ -37,11 +37,12 @@ struct AffineFit {
 };
 AffineFit fit_affine(const WeightedValues& values, int max_q);
 
-// Levels of a format without offsets: all integers in [low, high], or the levels of IQ4 when `iq4`.
+// Levels of a format without offsets: all integers in [low, high], or the format's own.
+enum class LevelKind : std::uint8_t { kIntegers, kIQ4, kNF4 };
 struct SignedLevels {
   int low = 0;  // The level farthest from zero.
   int high = 0;
-  bool iq4 = false;
+  LevelKind kind = LevelKind::kIntegers;
 };
 // The scale of a group whose value is scale * level.
 float fit_signed(const WeightedValues& values, const SignedLevels& levels);

@@ -56,6 +56,8 @@ Result visit_block_type(DType dtype, Result plain, Visit visit) {
       return visit(std::type_identity<BlockTQ2_0>());
     case DType::kMXFP4:
       return visit(std::type_identity<BlockMXFP4>());
+    case DType::kNF4:
+      return visit(std::type_identity<BlockNF4>());
     case DType::kF32:
     case DType::kF16:
     case DType::kBF16:

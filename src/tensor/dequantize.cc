@@ -177,6 +177,14 @@ void decode(const BlockMXFP4& block, float* out) {
                   [&](std::size_t i, int q) { out[i] = d * static_cast<float>(kMxFp4Levels[q]); });
 }
 
+void decode(const BlockNF4& block, float* out) {
+  for (std::size_t half = 0; half < 2; ++half) {
+    for_each_nibble(block.qs + half * 16, [&](std::size_t i, int q) {
+      out[half * 32 + i] = block.absmax * kNF4Levels[q];
+    });
+  }
+}
+
 template <typename Block>
 void decode_row(std::span<const std::byte> data, std::span<float> out) {
   for (std::size_t i = 0; i < out.size() / Block::kLen; ++i) {

@@ -14,6 +14,10 @@ constexpr DTypeInfo block_row(DType dtype, std::string_view name, std::uint32_t 
   return {dtype, name, gguf_type, Block::kLen, sizeof(Block)};
 }
 
+// Far beyond the numbers that GGUF gives, so that other programs refuse the file instead of taking
+// its tensors for something else.
+constexpr std::uint32_t kOwnGgufType = 0x4e46'0004;
+
 constexpr std::array kDTypes = {
     DTypeInfo{DType::kF32, "F32", 0, 1, 4},
     DTypeInfo{DType::kF16, "F16", 1, 1, 2},
@@ -41,6 +45,7 @@ constexpr std::array kDTypes = {
     block_row<BlockTQ1_0>(DType::kTQ1_0, "TQ1_0", 34),
     block_row<BlockTQ2_0>(DType::kTQ2_0, "TQ2_0", 35),
     block_row<BlockMXFP4>(DType::kMXFP4, "MXFP4", 39),
+    block_row<BlockNF4>(DType::kNF4, "NF4", kOwnGgufType),
 };
 
 // By type number; some were given up and are never used again.
@@ -77,6 +82,7 @@ std::optional<DType> dtype_from_name(std::string_view name) {
 }
 
 std::string_view gguf_type_name(std::uint32_t gguf_type) {
+  if (gguf_type == kOwnGgufType) return "NF4";
   if (gguf_type >= kGgufTypeNames.size()) return "unknown";
   return kGgufTypeNames[gguf_type];
 }

@@ -1,5 +1,6 @@
 // The number formats of tensors: one row per format, keyed by what GGUF calls them.
-// Source of the numbers and block layouts: the GGUF specification's ggml_type table.
+// Source of the numbers and block layouts: the GGUF specification's ggml_type table, but for NF4,
+// which is of bitsandbytes and has no number there.
 #pragma once
 
 #include <cstddef>
@@ -37,12 +38,13 @@ enum class DType : std::uint8_t {
   kTQ1_0,
   kTQ2_0,
   kMXFP4,
+  kNF4,
 };
 
 struct DTypeInfo {
   DType dtype;
   std::string_view name;      // "Q4_1": the field's spelling, used in output and messages.
-  std::uint32_t gguf_type;    // Number in a GGUF tensor directory.
+  std::uint32_t gguf_type;    // Number in a GGUF tensor directory; of NF4 one of our own.
   std::uint32_t block_len;    // Values per block; rows are whole blocks. 1 for plain formats.
   std::uint32_t block_bytes;  // Bytes per block.
 };

@@ -17,7 +17,7 @@ TEST(DTypeTest, EveryFormatIsFoundByItsNameAndItsGgufNumber) {
 }
 
 TEST(DTypeTest, EveryEnumeratorHasARow) {
-  EXPECT_EQ(all_dtypes().size(), static_cast<std::size_t>(DType::kMXFP4) + 1);
+  EXPECT_EQ(all_dtypes().size(), static_cast<std::size_t>(DType::kNF4) + 1);
 }
 
 TEST(DTypeTest, NamesTypesThatAreNotSupported) {

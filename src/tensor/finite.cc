@@ -1,5 +1,6 @@
 #include "tensor/finite.h"
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -36,6 +37,11 @@ bool has_finite_scales(const Block& block) {
 
 bool has_finite_scales(const BlockMXFP4& block) {
   return block.e <= BlockMXFP4::kMaxExponent;
+}
+
+// Kernels keep the scale as a float16.
+bool has_finite_scales(const BlockNF4& block) {
+  return std::abs(block.absmax) <= BlockNF4::kLevelScale * 65504.0f;
 }
 
 template <typename Block>

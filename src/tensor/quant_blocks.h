@@ -282,6 +282,38 @@ struct BlockMXFP4 {
 };
 static_assert(sizeof(BlockMXFP4) == 17);
 
+// The levels of NormalFloat4: as many normally distributed weights are nearest to each of them.
+// Source: Dettmers et al., "QLoRA: Efficient Finetuning of Quantized LLMs", appendix E.
+inline constexpr float kNF4Levels[16] = {-1.0f,
+                                         -0.6961928009986877f,
+                                         -0.5250730514526367f,
+                                         -0.39491748809814453f,
+                                         -0.28444138169288635f,
+                                         -0.18477343022823334f,
+                                         -0.09105003625154495f,
+                                         0.0f,
+                                         0.07958029955625534f,
+                                         0.16093020141124725f,
+                                         0.24611230194568634f,
+                                         0.33791524171829224f,
+                                         0.44070982933044434f,
+                                         0.5626170039176941f,
+                                         0.7229568362236023f,
+                                         1.0f};
+
+// The 4-bit format of bitsandbytes, a block's numbers side by side. The first 16 bytes of qs are
+// values 0 to 31, the others 32 to 63, nibbles as in Q4_0. Value = absmax * kNF4Levels[q], absmax
+// being the largest magnitude of the original values, or what makes the error least.
+struct BlockNF4 {
+  static constexpr std::size_t kLen = 64;
+  // Kernels multiply by whole numbers: by the levels times this, rounded, which moves values by
+  // 0.2 % of absmax (root mean square; the format itself moves normally distributed ones by 4 %).
+  static constexpr float kLevelScale = 112.0f;
+  float absmax;
+  std::uint8_t qs[32];
+};
+static_assert(sizeof(BlockNF4) == 36);
+
 struct ScaleMin {
   std::uint8_t scale;
   std::uint8_t min;

@@ -39,6 +39,14 @@ float max_magnitude(Values values) {
   return std::abs(extreme(values));
 }
 
+// The level nearest to `x`; of two as near the lower one.
+template <typename Level, std::size_t kCount>
+int nearest_level(const Level (&levels)[kCount], float x) {
+  const auto* level = std::ranges::min_element(
+      levels, {}, [x](Level candidate) { return std::abs(x - static_cast<float>(candidate)); });
+  return static_cast<int>(level - levels);
+}
+
 // Adds bits to a byte of a block whose bits for them are still clear.
 void merge_bits(std::uint8_t& byte, int bits) {
   byte = static_cast<std::uint8_t>(byte | bits);
@@ -199,20 +207,14 @@ void fit(const WeightedValues& values, BlockQ6_K& block) {
   }
 }
 
-int nearest_iq4_level(float x) {
-  const auto* level = std::ranges::min_element(
-      kIQ4Levels, {}, [x](std::int8_t candidate) { return std::abs(x - candidate); });
-  return static_cast<int>(level - kIQ4Levels);
-}
-
 constexpr SignedLevels kIQ4 = {
-    .low = kIQ4Levels[0], .high = kIQ4Levels[std::size(kIQ4Levels) - 1], .iq4 = true};
+    .low = kIQ4Levels[0], .high = kIQ4Levels[std::size(kIQ4Levels) - 1], .kind = LevelKind::kIQ4};
 
 void fit(const WeightedValues& values, BlockIQ4_NL& block) {
   block.d = nearest_f16(fit_signed(values, kIQ4));
   const float inverse = inverse_or_zero(f16_to_f32(block.d));
   for (std::size_t i = 0; i < values.len; ++i) {
-    set_nibble(block.qs, i, nearest_iq4_level(values.x[i] * inverse));
+    set_nibble(block.qs, i, nearest_level(kIQ4Levels, values.x[i] * inverse));
   }
 }
 
@@ -227,9 +229,25 @@ void fit(const WeightedValues& values, BlockIQ4_XS& block) {
     block.scales_h = static_cast<std::uint16_t>(block.scales_h | ((stored >> 4) << (2 * g)));
     const float inverse = inverse_or_zero(step_of(scales, g));
     for (std::size_t i = 0; i < 32; ++i) {
-      set_nibble(block.qs + g * 16, i, nearest_iq4_level(values.x[g * 32 + i] * inverse));
+      set_nibble(block.qs + g * 16, i, nearest_level(kIQ4Levels, values.x[g * 32 + i] * inverse));
     }
   }
+}
+
+void set_nf4_levels(Values x, BlockNF4& block) {
+  const float inverse = inverse_or_zero(block.absmax);
+  for (std::size_t i = 0; i < x.size(); ++i)
+    set_nibble(block.qs + i / 32 * 16, i % 32, nearest_level(kNF4Levels, x[i] * inverse));
+}
+
+void encode(Values x, BlockNF4& block) {
+  block.absmax = max_magnitude(x);
+  set_nf4_levels(x, block);
+}
+
+void fit(const WeightedValues& values, BlockNF4& block) {
+  block.absmax = fit_signed(values, {.low = -1, .high = 1, .kind = LevelKind::kNF4});
+  set_nf4_levels({values.x, values.len}, block);
 }
 
 // The scale of a block of 32 values, rounded as it is stored, and the nearest level to each value.
@@ -360,6 +378,8 @@ void quantize_row(DType dtype, std::span<const float> values, std::span<std::byt
       return encode_row<BlockQ5_1>(values, data);
     case DType::kQ8_0:
       return encode_row<BlockQ8_0>(values, data);
+    case DType::kNF4:
+      return encode_row<BlockNF4>(values, data);
     default:
       return quantize_weight_row(dtype, values, {}, data);
   }
@@ -392,6 +412,8 @@ void quantize_weight_row(DType dtype, std::span<const float> values,
       return fit_row<BlockIQ4_NL>(values, importance, data);
     case DType::kIQ4_XS:
       return fit_row<BlockIQ4_XS>(values, importance, data);
+    case DType::kNF4:
+      return fit_row<BlockNF4>(values, importance, data);
     case DType::kF32:
     case DType::kF16:
     case DType::kBF16:

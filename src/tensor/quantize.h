@@ -19,9 +19,9 @@ void dequantize_row(DType dtype, std::span<const std::byte> data, std::span<floa
 bool can_quantize(DType dtype);
 
 // Writes the row_bytes(dtype, values.size()) bytes of `data`; can_quantize(dtype) must hold. The
-// values must be finite and each block's scale must fit a float16 (any real weight does). Plain
-// formats and Q4_0 to Q8_0 give the bytes of the format's reference quantizer; the others those of
-// quantize_weight_row().
+// values must be finite and each block's scale must fit its number (any real weight does). Plain
+// formats, Q4_0 to Q8_0 and NF4 give the bytes of the format's reference quantizer; the others
+// those of quantize_weight_row().
 void quantize_row(DType dtype, std::span<const float> values, std::span<std::byte> data);
 
 // The same for weights of a model: scales and minima are searched for the least squared error, each

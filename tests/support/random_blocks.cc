@@ -1,9 +1,11 @@
 #include "tests/support/random_blocks.h"
 
 #include <cstring>
+#include <limits>
 #include <random>
 
 #include "tensor/float16.h"
+#include "tensor/quant_blocks.h"
 
 namespace hearth::test {
 namespace {
@@ -28,6 +30,7 @@ std::vector<std::size_t> f16_offsets(DType dtype) {
       return {64};
     case DType::kIQ1_M:
     case DType::kMXFP4:
+    case DType::kNF4:
     case DType::kF32:
     case DType::kF16:
     case DType::kBF16:
@@ -50,16 +53,23 @@ void set_scale(DType dtype, std::span<std::byte> block, std::size_t idx, std::ui
   }
 }
 
+void set_absmax(std::span<std::byte> block, float absmax) {
+  std::memcpy(block.data(), &absmax, sizeof(absmax));
+}
+
 }  // namespace
 
 std::size_t num_scales(DType dtype) {
-  const bool has_one = dtype == DType::kIQ1_M || dtype == DType::kMXFP4;
+  const bool has_one = dtype == DType::kIQ1_M || dtype == DType::kMXFP4 || dtype == DType::kNF4;
   return has_one ? 1 : f16_offsets(dtype).size();
 }
 
 void spoil_scale(DType dtype, std::span<std::byte> block, std::size_t idx, bool infinite) {
   if (dtype == DType::kMXFP4) {
     block[0] = std::byte{infinite ? std::uint8_t{253} : std::uint8_t{255}};
+  } else if (dtype == DType::kNF4) {
+    constexpr float kTooLarge = 65600.0f * BlockNF4::kLevelScale;
+    set_absmax(block, infinite ? -kTooLarge : std::numeric_limits<float>::quiet_NaN());
   } else {
     set_scale(dtype, block, idx, infinite ? 0xfc00 : 0x7e00);
   }
@@ -84,6 +94,8 @@ std::vector<std::byte> random_blocks(DType dtype, std::size_t num_values, std::u
       std::memcpy(block.data(), &bits, sizeof(bits));
     } else if (dtype == DType::kMXFP4) {
       block[0] = static_cast<std::byte>(112 + generator() % 16);
+    } else if (dtype == DType::kNF4) {
+      set_absmax(block, scale(generator) * BlockNF4::kLevelScale);
     } else {
       for (std::size_t i = 0; i < num_scales(dtype); ++i)
         set_scale(dtype, block, i, f32_to_f16(scale(generator)));

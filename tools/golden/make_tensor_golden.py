@@ -5,7 +5,9 @@ NAME.blocks holds random blocks and NAME.f32 their values by gguf.quants.dequant
 values ggml's C code gives, bit for bit. inputs.f32 holds values to quantize and NAME.quantized the
 bytes gguf.quants.quantize makes of them, for the formats it can write.
 
-Made with: gguf 0.19.0, numpy 2.4, llama-cpp-python 0.3.36 (for ggml's C code).
+NF4 is of bitsandbytes, whose two nibbles of a byte are neighbours; ours lie as in Q4_0.
+
+Made with: gguf 0.19.0, numpy 2.4, llama-cpp-python 0.3.36 (for ggml's C code), bitsandbytes 0.50.2.
 
 usage: make_tensor_golden.py [OUTPUT_FOLDER]
 """
@@ -14,9 +16,11 @@ import ctypes
 import pathlib
 import sys
 
+import bitsandbytes.functional
 import gguf
 import llama_cpp
 import numpy as np
+import torch
 from gguf import GGMLQuantizationType as T
 
 NUM_VALUES = 2048
@@ -95,6 +99,30 @@ def make_quantized(out, random):
         (out / f"{qtype.name}.quantized").write_bytes(gguf.quants.quantize(inputs, qtype).tobytes())
 
 
+def nf4_nibbles(neighbours):
+    """From pairs of neighbours, high nibble first, to the order of Q4_0: [blocks, 32] each."""
+    numbers = np.stack([neighbours >> 4, neighbours & 15], axis=-1).reshape(-1, 2, 32)
+    return (numbers[:, :, :16] | numbers[:, :, 16:] << 4).reshape(-1, 32)
+
+
+def nf4_blocks(absmax, neighbours):
+    return np.concatenate([absmax.reshape(-1, 1).view(np.uint8), nf4_nibbles(neighbours.reshape(-1, 32))], axis=1)
+
+
+def make_nf4(out, random):
+    absmax = (random.standard_normal(NUM_VALUES // 64) * 10.0 ** random.integers(-8, 3, NUM_VALUES // 64)).astype(np.float32)
+    neighbours = random.integers(0, 256, (NUM_VALUES // 2, 1), dtype=np.uint8)
+    state = bitsandbytes.functional.QuantState(
+        torch.from_numpy(absmax), shape=torch.Size([NUM_VALUES]), dtype=torch.float32, blocksize=64,
+        code=bitsandbytes.functional.get_4bit_type("nf4", device="cpu", blocksize=64), quant_type="nf4")
+    values = bitsandbytes.functional.dequantize_4bit(torch.from_numpy(neighbours), state)
+    (out / "NF4.blocks").write_bytes(nf4_blocks(absmax, neighbours).tobytes())
+    (out / "NF4.f32").write_bytes(values.numpy().tobytes())
+    inputs = torch.from_numpy(np.fromfile(out / "inputs.f32", np.float32))
+    packed, state = bitsandbytes.functional.quantize_4bit(inputs, blocksize=64, quant_type="nf4")
+    (out / "NF4.quantized").write_bytes(nf4_blocks(state.absmax.numpy(), packed.numpy()).tobytes())
+
+
 def main():
     out = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "tests/golden/tensor")
     out.mkdir(parents=True, exist_ok=True)
@@ -102,6 +130,7 @@ def main():
     make_blocks(out, random, SCALE_OFFSETS)
     make_quantized(out, random)
     make_blocks(out, np.random.default_rng(8), LATER_SCALE_OFFSETS)
+    make_nf4(out, np.random.default_rng(9))
 
 
 if __name__ == "__main__":
