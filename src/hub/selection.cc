@@ -180,6 +180,16 @@ Result<Selection> select_gguf(const std::vector<GgufModel>& models, std::string_
                choices(models));
 }
 
+// Of a dense layer that sentence-transformers puts behind a model: "2_Dense/model.safetensors".
+bool is_part_of_dense_module(std::string_view path) {
+  const std::size_t slash = path.find('/');
+  if (slash == std::string_view::npos) return false;
+  const std::size_t digits = path.find_first_not_of("0123456789");
+  const std::string_view file = path.substr(slash + 1);
+  return digits > 0 && path.substr(digits, slash - digits).starts_with("_Dense") &&
+         (file == "config.json" || file == "model.safetensors");
+}
+
 // What a model of separate files needs besides its weights.
 bool is_companion_of_safetensors(std::string_view path) {
   constexpr std::string_view kNames[] = {"config.json",
@@ -202,7 +212,7 @@ bool is_companion_of_safetensors(std::string_view path) {
                                          "config_sentence_transformers.json",
                                          "1_Pooling/config.json",
                                          "model.safetensors.index.json"};
-  return std::ranges::find(kNames, path) != std::end(kNames);
+  return is_part_of_dense_module(path) || std::ranges::find(kNames, path) != std::end(kNames);
 }
 
 Result<Selection> select_safetensors(const std::vector<RemoteFile>& files,

@@ -97,6 +97,12 @@ TEST(SelectFiles, SafetensorsComeWithWhatTheyNeedAndNothingThatHoldsCode) {
               ElementsAre("latest", "model.safetensors"));
   EXPECT_THAT(chosen({"consolidated.safetensors"}, ""),
               ElementsAre("latest", "consolidated.safetensors"));
+  EXPECT_THAT(chosen({"model.safetensors", "1_Pooling/config.json", "2_Dense/config.json",
+                      "2_Dense/model.safetensors", "2_Dense/pytorch_model.bin",
+                      "x_Dense/config.json", "2_Dense/more/model.safetensors"},
+                     ""),
+              ElementsAre("latest", "1_Pooling/config.json", "2_Dense/config.json",
+                          "2_Dense/model.safetensors", "model.safetensors"));
   EXPECT_THAT(chosen({"pytorch_model.bin"}, ""), ElementsAre(HasSubstr("can run code")));
   EXPECT_THAT(chosen({}, ""), ElementsAre(HasSubstr("neither")));
 }

@@ -8,9 +8,8 @@
 
 namespace hearth {
 
-Result<std::unique_ptr<Decoder>> Decoder::load(const ModelFile& file, ModelConfig config,
+Result<std::unique_ptr<Decoder>> Decoder::load(WeightBinder& binder, ModelConfig config,
                                                Device& device, DecoderResult result) {
-  WeightBinder binder(file, device);
   DecoderWeights weights = bind_decoder(config, result, binder);
   HEARTH_RETURN_IF_ERROR(binder.finish());
   std::unique_ptr<Decoder> decoder(new Decoder(std::move(config), std::move(weights), device));

@@ -16,7 +16,9 @@ namespace hearth {
 
 class Decoder final : public Model {
  public:
-  static Result<std::unique_ptr<Decoder>> load(const ModelFile& file, ModelConfig config,
+  // Binds its weights and finishes the binder: what else the caller wants of the file is bound
+  // before. Borrows `device`.
+  static Result<std::unique_ptr<Decoder>> load(WeightBinder& binder, ModelConfig config,
                                                Device& device,
                                                DecoderResult result = DecoderResult::kLogits);
 

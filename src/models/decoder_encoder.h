@@ -12,6 +12,7 @@
 #include "models/encoder.h"
 #include "models/encoder_batch.h"
 #include "models/encoder_config.h"
+#include "models/encoder_head.h"
 
 namespace hearth {
 
@@ -26,7 +27,7 @@ class DecoderEncoder final : public Encoder {
   std::size_t num_parameters() const override { return decoder_->num_parameters(); }
   std::size_t weight_bytes() const override { return decoder_->weight_bytes(); }
   std::size_t activation_bytes() const override {
-    return decoder_->activation_bytes() + kv_.bytes() + batch_.bytes();
+    return decoder_->activation_bytes() + kv_.bytes() + batch_.bytes() + head_.bytes();
   }
 
  private:
@@ -35,8 +36,7 @@ class DecoderEncoder final : public Encoder {
       : config_(std::move(config)),
         decoder_(std::move(decoder)),
         device_(device),
-        kv_(std::move(kv)),
-        vectors_(config_.width) {}
+        kv_(std::move(kv)) {}
 
   Status reserve(const EncoderLimits& limits);
 
@@ -46,7 +46,7 @@ class DecoderEncoder final : public Encoder {
   KvStorage kv_;  // One layer's, used by all in turn.
   EncoderLimits limits_;
   EncoderBatch batch_;
-  VectorOutput vectors_;
+  EncoderHead head_;
 };
 
 }  // namespace hearth

@@ -1,14 +1,10 @@
 #include "models/encoder_batch.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 
 namespace hearth {
 namespace {
-
-// Keeps the length of a vector of zeros, which none should be, away from a division by zero.
-constexpr float kTinyEpsilon = 1e-30f;
 
 std::size_t num_blocks(const EncoderLimits& limits) {
   return limits.max_batch_tokens / kKvPositionLanes + limits.max_batch_sequences;
@@ -77,18 +73,6 @@ Status check_encoder_limits(const EncoderLimits& limits) {
   return make_status(StatusCode::kInvalidArgument,
                      "batches of {} tokens in {} sequences; each must be 1 to {}",
                      limits.max_batch_tokens, limits.max_batch_sequences, kMax);
-}
-
-VectorOutput::VectorOutput(std::size_t width)
-    : unit_gain_(width, 1.0f / std::sqrt(static_cast<float>(width))) {}
-
-void VectorOutput::write(Device& device, ConstMatrixView vectors, bool normalize,
-                         std::span<const std::int32_t> row_ids, MatrixView out) const {
-  if (normalize) {
-    device.norm(vectors, {unit_gain_.data(), nullptr, kTinyEpsilon}, out);
-  } else {
-    device.gather_rows(vectors, row_ids.first(vectors.rows), out);
-  }
 }
 
 }  // namespace hearth

@@ -41,17 +41,4 @@ Result<KvStorage> make_encoder_kv(const HeadShape& heads, const EncoderLimits& l
 // kInvalidArgument for batches that cannot be.
 Status check_encoder_limits(const EncoderLimits& limits);
 
-// Out of rows of vectors: rows of length 1, or the rows as they are. `unit_gain` is [width] of
-// 1 / sqrt(width), which makes an RMS norm a division by the length.
-class VectorOutput {
- public:
-  VectorOutput() = default;
-  explicit VectorOutput(std::size_t width);
-  void write(Device& device, ConstMatrixView vectors, bool normalize,
-             std::span<const std::int32_t> row_ids, MatrixView out) const;
-
- private:
-  std::vector<float> unit_gain_;
-};
-
 }  // namespace hearth

@@ -24,24 +24,31 @@ struct Named {
   Value value;
 };
 
-constexpr std::array kDenseNames = {Named<HeadDense>{"tanh", HeadDense::kTanh},
-                                    Named<HeadDense>{"relu", HeadDense::kRelu},
-                                    Named<HeadDense>{"gelu", HeadDense::kGelu}};
+constexpr std::array kDenseNames = {Named<DenseActivation>{"none", DenseActivation::kNone},
+                                    Named<DenseActivation>{"tanh", DenseActivation::kTanh},
+                                    Named<DenseActivation>{"relu", DenseActivation::kRelu},
+                                    Named<DenseActivation>{"gelu", DenseActivation::kGelu}};
 constexpr std::array kScoreNames = {Named<HeadActivation>{"none", HeadActivation::kNone},
                                     Named<HeadActivation>{"softmax", HeadActivation::kSoftmax},
                                     Named<HeadActivation>{"sigmoid", HeadActivation::kSigmoid}};
+
+// `text` is what `key` says.
+template <typename Value, std::size_t Count>
+Result<Value> named(const ConfigReader& reader, std::string_view key, std::string_view text,
+                    const std::array<Named<Value>, Count>& names) {
+  const auto row = std::ranges::find(names, text, &Named<Value>::name);
+  if (row != names.end()) return row->value;
+  std::vector<std::string_view> known;
+  std::ranges::transform(names, std::back_inserter(known), &Named<Value>::name);
+  return error(StatusCode::kUnimplemented, "{} is '{}'; supported: {}", reader.full(key), text,
+               fmt::join(known, ", "));
+}
 
 template <typename Value, std::size_t Count>
 Result<Value> read_named(const ConfigReader& reader, std::string_view key,
                          const std::array<Named<Value>, Count>& names, Value fallback) {
   HEARTH_ASSIGN_OR_RETURN(const auto text, reader.text(key));
-  if (!text) return fallback;
-  const auto row = std::ranges::find(names, *text, &Named<Value>::name);
-  if (row != names.end()) return row->value;
-  std::vector<std::string_view> known;
-  std::ranges::transform(names, std::back_inserter(known), &Named<Value>::name);
-  return error(StatusCode::kUnimplemented, "{} is '{}'; supported: {}", reader.full(key), *text,
-               fmt::join(known, ", "));
+  return text ? named(reader, key, *text, names) : fallback;
 }
 
 Result<Pooling> read_pooling(const ConfigReader& reader, std::string_view key,
@@ -117,14 +124,32 @@ Result<std::vector<std::string>> read_labels(const ConfigReader& reader, std::si
 // llama.cpp's converter leaves the dense layer in front of BERT's head behind, and what the head
 // then gives is not what it was trained to give. Every class of this architecture has that layer.
 Status check_head_is_whole(const ConfigReader& reader, const EncoderPlan& plan) {
-  if (plan.head_dense || plan.description.architecture != "bert") return {};
+  if (plan.head.size() > 1 || plan.description.architecture != "bert") return {};
   return make_status(StatusCode::kDataLoss,
                      "the file has '{}', but not 'cls.weight', the dense layer in front of it "
-                     "(BERT's pooler, which "
-                     "converters to GGUF leave out): its scores would mean nothing; serve the "
-                     "model's Hugging Face "
-                     "directory instead",
+                     "(BERT's pooler, which converters to GGUF leave out): its scores would mean "
+                     "nothing; serve the model's Hugging Face directory instead",
                      reader.file().spelling(kHeadOutput));
+}
+
+// What stands in front of a head's last matrix.
+Status read_head_steps(const ConfigReader& reader, EncoderPlan& plan) {
+  const ModelFile& file = reader.file();
+  const std::size_t hidden = plan.transformer.hidden_size;
+  const bool modern = plan.transformer.norm_placement == NormPlacement::kPre;
+  // A file that says what is behind the dense layer has one, and binding says what is missing.
+  HEARTH_ASSIGN_OR_RETURN(const auto stated, reader.text(kHeadDenseKey));
+  HEARTH_ASSIGN_OR_RETURN(const DenseActivation activation,
+                          read_named(reader, kHeadDenseKey, kDenseNames,
+                                     modern ? DenseActivation::kGelu : DenseActivation::kTanh));
+  if (stated || file.find_tensor("cls.weight") != nullptr) {
+    plan.head.push_back({HeadStepKind::kDense, "cls", hidden, activation});
+  }
+  if ((stated && modern) || file.find_tensor("cls.norm.weight") != nullptr) {
+    plan.head.push_back({.kind = HeadStepKind::kNorm, .name = "cls.norm", .width = hidden});
+  }
+  plan.head.push_back({.name = "cls.output", .width = plan.description.width});
+  return check_head_is_whole(reader, plan);
 }
 
 Status read_head(const ConfigReader& reader, const TensorView& output, EncoderPlan& plan) {
@@ -140,20 +165,12 @@ Status read_head(const ConfigReader& reader, const TensorView& output, EncoderPl
   HEARTH_ASSIGN_OR_RETURN(config.labels, read_labels(reader, rows));
   config.width = config.labels.size();
   config.pooling = Pooling::kNone;
-  HEARTH_ASSIGN_OR_RETURN(plan.head_pooling, read_pooling(reader, kHeadPoolingKey, Pooling::kCls));
-  const bool modern = plan.transformer.norm_placement == NormPlacement::kPre;
-  // A file that says what is behind the dense layer has one, and binding says what is missing.
-  HEARTH_ASSIGN_OR_RETURN(const auto stated, reader.text(kHeadDenseKey));
-  plan.head_dense = stated.has_value() || file.find_tensor("cls.weight") != nullptr;
-  plan.head_norm = (stated.has_value() && modern) || file.find_tensor("cls.norm.weight") != nullptr;
-  HEARTH_ASSIGN_OR_RETURN(
-      plan.head_activation,
-      read_named(reader, kHeadDenseKey, kDenseNames, modern ? HeadDense::kGelu : HeadDense::kTanh));
+  HEARTH_ASSIGN_OR_RETURN(plan.pooling, read_pooling(reader, kHeadPoolingKey, Pooling::kCls));
   HEARTH_ASSIGN_OR_RETURN(
       config.head_activation,
       read_named(reader, kScoreActivationKey, kScoreNames,
                  config.width == 1 ? HeadActivation::kSigmoid : HeadActivation::kSoftmax));
-  return check_head_is_whole(reader, plan);
+  return read_head_steps(reader, plan);
 }
 
 // A list of lengths says more than the flag that there are some.
@@ -179,11 +196,72 @@ Status read_shorter(const ConfigReader& reader, EncoderConfig& config) {
   return {};
 }
 
-Status read_vector(const ConfigReader& reader, EncoderPlan& plan) {
+// Of a file that does not list its modules: as llama.cpp reads it.
+Status assume_modules(const ConfigReader& reader, std::vector<std::string_view>& modules) {
+  for (const std::string_view name : {"dense_2", "dense_3"}) {
+    if (reader.file().find_tensor(fmt::format("{}.weight", name)) != nullptr)
+      modules.push_back(name);
+  }
+  HEARTH_ASSIGN_OR_RETURN(const bool normalize, reader.flag(kNormalizeKey, true));
+  if (normalize) modules.push_back(kUnitLengthModule);
+  return {};
+}
+
+// The tensor says what comes out; binding says whether it takes what goes in.
+Result<HeadStep> dense_step(const ConfigReader& reader, std::string_view name,
+                            std::string_view activation) {
+  const std::string tensor = fmt::format("{}.weight", name);
+  const TensorView* weight = reader.file().find_tensor(tensor);
+  const std::uint64_t rows =
+      weight != nullptr && weight->shape.rank == 2 ? weight->shape.dims[0] : 0;
+  if (rows == 0 || rows > kMaxDimension) {
+    return error(StatusCode::kDataLoss,
+                 "{} names '{}', but there is no such matrix of 1 to {} rows",
+                 reader.full(kModulesKey), reader.file().spelling(tensor), kMaxDimension);
+  }
+  HEARTH_ASSIGN_OR_RETURN(const DenseActivation value,
+                          named(reader, kDenseActivationsKey, activation, kDenseNames));
+  return HeadStep{HeadStepKind::kDense, std::string(name), rows, value};
+}
+
+Status read_vector_steps(const ConfigReader& reader, EncoderPlan& plan) {
   EncoderConfig& config = plan.description;
   config.width = plan.transformer.hidden_size;
+  HEARTH_ASSIGN_OR_RETURN(const auto* stated, reader.file().find_texts(reader.full(kModulesKey)));
+  HEARTH_ASSIGN_OR_RETURN(const auto* activations,
+                          reader.file().find_texts(reader.full(kDenseActivationsKey)));
+  std::vector<std::string_view> modules;
+  if (stated != nullptr) modules.assign(stated->begin(), stated->end());
+  if (stated == nullptr) HEARTH_RETURN_IF_ERROR(assume_modules(reader, modules));
+  constexpr std::size_t kMaxModules = 8;
+  if (modules.size() > kMaxModules) {
+    return make_status(StatusCode::kDataLoss, "{} has {} entries; up to {} are supported",
+                       reader.full(kModulesKey), modules.size(), kMaxModules);
+  }
+  std::size_t num_dense = 0;
+  for (const std::string_view name : modules) {
+    config.normalize = name == kUnitLengthModule;
+    if (config.normalize) {
+      plan.head.push_back({.kind = HeadStepKind::kUnitLength, .name = "", .width = config.width});
+      continue;
+    }
+    const bool listed = activations != nullptr && num_dense < activations->size();
+    HEARTH_ASSIGN_OR_RETURN(HeadStep step,
+                            dense_step(reader, name, listed ? (*activations)[num_dense] : "none"));
+    ++num_dense;
+    config.width = step.width;
+    plan.head.push_back(std::move(step));
+  }
+  if (activations == nullptr || activations->size() == num_dense) return {};
+  return make_status(StatusCode::kDataLoss, "{} has {} entries, but there are {} dense layers",
+                     reader.full(kDenseActivationsKey), activations->size(), num_dense);
+}
+
+Status read_vector(const ConfigReader& reader, EncoderPlan& plan) {
+  EncoderConfig& config = plan.description;
   HEARTH_ASSIGN_OR_RETURN(config.pooling, read_pooling(reader, kPoolingTypeKey, std::nullopt));
-  HEARTH_ASSIGN_OR_RETURN(config.normalize, reader.flag(kNormalizeKey, true));
+  plan.pooling = config.pooling;
+  HEARTH_RETURN_IF_ERROR(read_vector_steps(reader, plan));
   return read_shorter(reader, config);
 }
 

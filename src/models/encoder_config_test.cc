@@ -83,6 +83,7 @@ TEST_P(RefusedEncoder, IsRefusedByName) {
 }
 
 constexpr const char* kConfig = "config.json";
+constexpr const char* kDense = "2_Dense/config.json";
 constexpr const char* kPooling = "1_Pooling/config.json";
 
 INSTANTIATE_TEST_SUITE_P(
@@ -127,10 +128,36 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     SentenceTransformers, RefusedEncoder,
     ::testing::Values(
-        Refusal{"Dense", "bert-mean", "modules.json",
+        Refusal{"OtherModule", "bert-mean", "modules.json",
                 R"([{"path":"","type":"a.Transformer"},{"path":"1_Pooling","type":"a.Pooling"},
-                    {"path":"2_Dense","type":"a.Dense"}])",
-                "module 'Dense' is not supported"},
+                    {"path":"2_LSTM","type":"a.LSTM"}])",
+                "module 'LSTM' is not supported there"},
+        Refusal{"DenseElsewhere", "bert-mean", "modules.json",
+                R"([{"path":"1_Pooling","type":"a.Pooling"},{"path":"..","type":"a.Dense"}])",
+                "'..' is no folder of the directory"},
+        Refusal{"NoDenseFolder", "bert-mean", "modules.json",
+                R"([{"path":"1_Pooling","type":"a.Pooling"},{"path":"2_Dense","type":"a.Dense"}])",
+                "2_Dense/config.json"},
+        Refusal{"DenseActivation", "bert-dense", kDense,
+                R"({"activation_function":"torch.nn.modules.activation.SiLU"})",
+                "'activation_function' is 'torch.nn.modules.activation.SiLU'"},
+        Refusal{"ForeignActivation", "bert-dense", kDense, R"({"activation_function":"mine.Tanh"})",
+                "'activation_function' is 'mine.Tanh'"},
+        Refusal{"DenseWidth", "bert-dense", kDense, R"({"in_features":31})",
+                "'in_features' is 31, but vectors have 32 numbers there"},
+        Refusal{"DenseShape", "bert-dense", kDense, R"({"out_features":15})",
+                "has shape [16], expected [15]"},
+        Refusal{"DenseWithoutItsBias", "bert-dense", kDense, R"({"bias":false})",
+                "tensor 'linear.bias' is none that its config.json has"},
+        Refusal{"DenseLacksItsBias", "bert-dense-behind", "4_Dense/config.json", R"({"bias":true})",
+                "4_Dense: tensor 'linear.weight' or 'linear.bias' is missing"},
+        Refusal{"DensePerToken", "bert-dense", kDense,
+                R"({"module_input_name":"token_embeddings"})",
+                "'module_input_name' is 'token_embeddings'"},
+        Refusal{"DenseResidual", "bert-dense", kDense, R"({"use_residual":true})",
+                "'use_residual' is true"},
+        Refusal{"NoDenseWeights", "bert-dense", "2_Dense/model.safetensors", "absent",
+                "module '2_Dense'"},
         Refusal{"NormalizeFirst", "bert-mean", "modules.json",
                 R"([{"path":"","type":"a.Transformer"},{"path":"","type":"a.Normalize"},
                     {"path":"1_Pooling","type":"a.Pooling"}])",
@@ -206,6 +233,18 @@ TEST(EncoderConfigs, WithoutModulesTheMeanIsTakenAsItIs) {
   const EncoderConfig config = described("bert-cls", "modules.json", "absent");
   EXPECT_EQ(config.pooling, Pooling::kMean);
   EXPECT_FALSE(config.normalize);
+}
+
+TEST(EncoderConfigs, DenseLayersSetTheWidth) {
+  const EncoderConfig narrow = described("bert-dense", "config.json", R"({"is_matryoshka":true})");
+  EXPECT_EQ(narrow.width, 16u);
+  EXPECT_TRUE(narrow.normalize);
+  EXPECT_TRUE(narrow.shorter.any);
+  const EncoderConfig behind = described("bert-dense-behind", "3_Dense/config.json", "{}");
+  EXPECT_EQ(behind.width, 24u);
+  EXPECT_FALSE(behind.normalize);
+  const auto plain = R"({"activation_function":null})";
+  EXPECT_EQ(described("bert-dense", kDense, plain).width, 16u);
 }
 
 TEST(EncoderConfigs, PoolingMayBeNamedAsInNewerFiles) {
@@ -290,6 +329,25 @@ TEST(EncoderConfigs, GgufFilesThatContradictThemselvesAreRefused) {
   EXPECT_THAT(refusal_of(head), HasSubstr("'cube'; supported: none, softmax, sigmoid"));
   head.add("bert.classifier.output_labels", std::vector<std::string>{"one"});
   EXPECT_THAT(refusal_of(head), HasSubstr("has 1 entries, but 'cls.output.weight' has 2 rows"));
+}
+
+TEST(EncoderConfigs, ModulesOfGgufFilesAreBounded) {
+  const auto refused = [](const std::vector<std::string>& modules,
+                          const std::vector<std::string>& activations) {
+    test::GgufWriter writer = small_gguf();
+    writer.add("bert.pooling_type", std::uint32_t{1});
+    writer.add("bert.embedding.modules", modules);
+    writer.add("bert.embedding.dense_activations", activations);
+    writer.add_tensor("dense_2.weight", DType::kF32, test::shape_of({2, 32}),
+                      std::vector<float>(64));
+    return refusal_of(writer);
+  };
+  EXPECT_EQ(refused({"dense_2", "normalize"}, {"tanh"}), "none");
+  EXPECT_THAT(refused({"dense_4"}, {"tanh"}), HasSubstr("names 'dense_4.weight', but there is no"));
+  EXPECT_THAT(refused({"dense_2"}, {"cube"}),
+              HasSubstr("dense_activations is 'cube'; supported: none, tanh, relu, gelu"));
+  EXPECT_THAT(refused({"dense_2"}, {"tanh", "tanh"}), HasSubstr("2 entries, but there are 1"));
+  EXPECT_THAT(refused(std::vector<std::string>(9, "normalize"), {}), HasSubstr("has 9 entries"));
 }
 
 // llama.cpp's converter drops the pooler of BertForSequenceClassification.

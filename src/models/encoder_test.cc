@@ -259,11 +259,11 @@ TEST_P(GoldenEncoder, EncodingAllocatesNothing) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, GoldenEncoder,
-                         ::testing::Values("bert-mean", "bert-cls", "bert-classifier",
-                                           "roberta-mean", "xlm-roberta-cls",
-                                           "xlm-roberta-reranker", "distilbert-last",
-                                           "distilbert-labels", "modernbert-mean",
-                                           "modernbert-classifier", "mpnet-mean",
+                         ::testing::Values("bert-mean", "bert-cls", "bert-dense",
+                                           "bert-dense-behind", "bert-classifier", "roberta-mean",
+                                           "xlm-roberta-cls", "xlm-roberta-reranker",
+                                           "distilbert-last", "distilbert-labels",
+                                           "modernbert-mean", "modernbert-classifier", "mpnet-mean",
                                            "mpnet-classifier", "nomic-bert-mean", "qwen3-last"),
                          [](const auto& case_info) {
                            std::string name = case_info.param;

@@ -1,7 +1,5 @@
 #include "models/encoder_weights.h"
 
-#include <fmt/format.h>
-
 #include <string_view>
 #include <utility>
 
@@ -26,28 +24,6 @@ void bind_layer(const ModelConfig& config, std::size_t idx, NamedBinder binder,
   }
   if (idx > 0 || binder.has("attn_norm")) binder.norm("attn_norm", layer.attention_norm);
   binder.norm("ffn_norm", layer.feed_forward_norm);
-}
-
-// A head's biases come and go with its class.
-void bind_head_matrix(WeightBinder& binder, std::string_view name, const MatrixSpec& spec,
-                      LinearWeights& target) {
-  binder.matrix(fmt::format("{}.weight", name), spec, target.weight);
-  binder.vector(fmt::format("{}.bias", name), spec.out_features, Presence::kOptional, target.bias);
-}
-
-void bind_head(const EncoderPlan& plan, WeightBinder& binder, EncoderWeights& weights) {
-  const std::size_t hidden = plan.transformer.hidden_size;
-  if (!plan.description.is_classifier()) {
-    // The pooler of BERT's second training task, which no vector is made with.
-    binder.ignore("cls.weight");
-    binder.ignore("cls.bias");
-    return;
-  }
-  if (plan.head_dense) bind_head_matrix(binder, "cls", {hidden, hidden}, weights.head_dense);
-  if (plan.head_norm) {
-    NamedBinder(plan.transformer, binder, "").norm("cls.norm", weights.head_norm);
-  }
-  bind_head_matrix(binder, "cls.output", {plan.description.width, hidden}, weights.head_output);
 }
 
 }  // namespace
@@ -76,7 +52,11 @@ EncoderWeights bind_encoder(const EncoderPlan& plan, WeightBinder& binder) {
   };
   bind_layers(config, binder, bind_one, weights.layers);
   if (plan.normed_behind_layers()) top.norm("output_norm", weights.output_norm);
-  bind_head(plan, binder, weights);
+  if (!plan.description.is_classifier()) {
+    // The pooler of BERT's second training task, which no vector is made with.
+    binder.ignore("cls.weight");
+    binder.ignore("cls.bias");
+  }
   return weights;
 }
 

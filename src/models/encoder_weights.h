@@ -1,4 +1,5 @@
-// The weights of an encoder, as its configuration declares them. Internal to the models module.
+// The weights of an encoder but its head, as its configuration declares them. Internal to the
+// models module.
 #pragma once
 
 #include <memory>
@@ -32,10 +33,6 @@ struct EncoderWeights {
   Norm embedding_norm;                               // [hidden_size]
   std::vector<EncoderLayer> layers;
   Norm output_norm;  // [hidden_size]; empty: none.
-  // Of a classification head.
-  LinearWeights head_dense;   // [hidden_size, hidden_size]; null: none.
-  Norm head_norm;             // [hidden_size]; empty: none.
-  LinearWeights head_output;  // [labels, hidden_size]; null: no head.
 };
 
 // Declares and binds all of them; the binder remembers what is wrong.

@@ -148,6 +148,8 @@ Status add_tensors(const std::filesystem::path& directory, const HfObject& confi
     HEARTH_ASSIGN_OR_RETURN(facts.position_offset, hf_position_offset(config));
   }
   HEARTH_RETURN_IF_ERROR(add_hf_tensors(weights.tensors, family, facts, content));
+  if (no_output && !family.is_classifier())
+    HEARTH_RETURN_IF_ERROR(add_hf_sentence_tensors(directory, content));
   if (!family.rotates) return {};
   HEARTH_ASSIGN_OR_RETURN(const auto made, hf_rope_tensors(config, family));
   for (const HfMadeTensor& tensor : made)

@@ -13,13 +13,17 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "models/encoder_config.h"
+#include "models/hf_dense.h"
 #include "models/hf_files.h"
 
 namespace hearth {
 namespace {
 
+constexpr std::size_t kMaxModules = 8;  // Behind pooling.
 constexpr std::string_view kTransformerName = "sentence_bert_config.json";
 constexpr std::string_view kPromptsName = "config_sentence_transformers.json";
+
+enum class ModuleKind : std::uint8_t { kNormalize, kDense };
 
 struct PoolingMode {
   std::string_view flag;  // In files of before version 5.
@@ -36,10 +40,15 @@ constexpr std::array kModes = {
     PoolingMode{"pooling_mode_weightedmean_tokens", "weightedmean", std::nullopt},
 };
 
+struct Module {
+  ModuleKind kind = ModuleKind::kNormalize;
+  std::string path;  // Of a dense layer.
+};
+
 // What becomes of a sequence's vectors, in the order of modules.json.
 struct Modules {
   std::string pooling_path;
-  bool normalize = false;
+  std::vector<Module> behind;  // Pooling.
 };
 
 // "sentence_transformers.models.Pooling": the last part is the kind.
@@ -50,25 +59,32 @@ Status add_module(std::string_view kind, std::string_view path, Modules& modules
                        "{}: the transformer lies in '{}'; only the directory itself is supported",
                        kHfModulesName, path);
   }
-  const bool first = modules.pooling_path.empty();
-  if (kind == "Pooling" && first && !modules.normalize) {
+  const bool pooled = !modules.pooling_path.empty();
+  if (kind == "Pooling" && !pooled) {
     modules.pooling_path = path;
     return {};
   }
-  if (kind == "Normalize" && !first) {
-    modules.normalize = true;
+  const bool dense = kind == "Dense";
+  if (pooled && (dense || kind == "Normalize") && modules.behind.size() < kMaxModules) {
+    modules.behind.push_back({dense ? ModuleKind::kDense : ModuleKind::kNormalize,
+                              dense ? std::string(path) : std::string()});
     return {};
   }
-  return make_status(StatusCode::kUnimplemented,
-                     "{}: module '{}' is not supported there; supported: Transformer, Pooling, "
-                     "Normalize, in this order",
-                     kHfModulesName, kind);
+  return make_status(
+      StatusCode::kUnimplemented,
+      "{}: module '{}' is not supported there; supported: Transformer, Pooling, then "
+      "up to {} of Dense and Normalize",
+      kHfModulesName, kind, kMaxModules);
 }
 
 // A path that stays within the directory.
-bool is_plain(std::string_view path) {
-  return !path.empty() && path.find('/') == std::string_view::npos && path != "." && path != ".." &&
-         path.find('\0') == std::string_view::npos;
+Status check_folder(std::string_view path) {
+  if (!path.empty() && path.find('/') == std::string_view::npos && path != "." && path != ".." &&
+      path.find('\0') == std::string_view::npos) {
+    return {};
+  }
+  return make_status(StatusCode::kDataLoss, "{}: '{}' is no folder of the directory",
+                     kHfModulesName, path);
 }
 
 Result<Modules> read_modules(const std::filesystem::path& directory) {
@@ -92,11 +108,12 @@ Result<Modules> read_modules(const std::filesystem::path& directory) {
     }
     HEARTH_RETURN_IF_ERROR(add_module(type->substr(type->rfind('.') + 1), *path, modules));
   }
-  if (!is_plain(modules.pooling_path)) {
-    return error(StatusCode::kDataLoss, "{}: {}", kHfModulesName,
-                 modules.pooling_path.empty()
-                     ? "there is no module 'Pooling'"
-                     : fmt::format("'{}' is no folder of the directory", modules.pooling_path));
+  if (modules.pooling_path.empty()) {
+    return error(StatusCode::kDataLoss, "{}: there is no module 'Pooling'", kHfModulesName);
+  }
+  HEARTH_RETURN_IF_ERROR(check_folder(modules.pooling_path));
+  for (const Module& module : modules.behind) {
+    if (module.kind == ModuleKind::kDense) HEARTH_RETURN_IF_ERROR(check_folder(module.path));
   }
   return modules;
 }
@@ -128,6 +145,38 @@ Result<std::uint32_t> pooling_type(const HfObject& pooling) {
                chosen.empty() ? "nothing" : fmt::format("{}", fmt::join(chosen, " and ")));
 }
 
+// Dense layers are numbered as the modules of those models are that llama.cpp's converter knows:
+// "dense_2", "dense_3".
+std::string dense_role(std::size_t idx) {
+  return fmt::format("dense_{}", idx + 2);
+}
+
+Status translate_behind(const std::filesystem::path& directory, const std::vector<Module>& modules,
+                        std::uint32_t width, const HfFamily& family, MetadataWriter& out) {
+  std::vector<std::string> names;
+  std::vector<std::string_view> activations;
+  for (const Module& module : modules) {
+    if (module.kind == ModuleKind::kNormalize) {
+      names.emplace_back(kUnitLengthModule);
+      continue;
+    }
+    HEARTH_ASSIGN_OR_RETURN(const HfDense dense, read_hf_dense({directory, module.path}));
+    if (dense.in_features != width) {
+      return make_status(StatusCode::kDataLoss,
+                         "{}/config.json: 'in_features' is {}, but vectors "
+                         "have {} numbers there",
+                         module.path, dense.in_features, width);
+    }
+    width = dense.out_features;
+    names.push_back(dense_role(activations.size()));
+    activations.push_back(dense.activation);
+  }
+  const std::vector<std::string_view> listed(names.begin(), names.end());
+  out.add_texts(family.metadata_key(kModulesKey), listed);
+  out.add_texts(family.metadata_key(kDenseActivationsKey), activations);
+  return {};
+}
+
 Status translate_pooling(const std::filesystem::path& directory, const HfObject& config,
                          const HfFamily& family, MetadataWriter& out) {
   HEARTH_ASSIGN_OR_RETURN(const Modules modules, read_modules(directory));
@@ -144,8 +193,7 @@ Status translate_pooling(const std::filesystem::path& directory, const HfObject&
                        key, *width, config.file(), hidden);
   }
   out.add_size(family.metadata_key(kPoolingTypeKey), type);
-  out.add(family.metadata_key(kNormalizeKey), modules.normalize);
-  return {};
+  return translate_behind(directory, modules.behind, hidden, family, out);
 }
 
 Status translate_length(const std::filesystem::path& directory, const HfFamily& family,
@@ -212,11 +260,24 @@ Status translate_hf_sentence_files(const std::filesystem::path& directory, const
     HEARTH_RETURN_IF_ERROR(translate_pooling(directory, config, family, out));
   } else {
     out.add_size(family.metadata_key(kPoolingTypeKey), kPoolingMean);
-    out.add(family.metadata_key(kNormalizeKey), false);
+    out.add_texts(family.metadata_key(kModulesKey), {});
   }
   HEARTH_RETURN_IF_ERROR(translate_length(directory, family, out));
   HEARTH_RETURN_IF_ERROR(translate_shorter(config, family, out));
   return translate_settings(directory, family, out);
+}
+
+Status add_hf_sentence_tensors(const std::filesystem::path& directory, ModelFileContent& content) {
+  HEARTH_ASSIGN_OR_RETURN(const bool has_modules, file_exists(directory / kHfModulesName));
+  if (!has_modules) return {};
+  HEARTH_ASSIGN_OR_RETURN(const Modules modules, read_modules(directory));
+  std::size_t num_dense = 0;
+  for (const Module& module : modules.behind) {
+    if (module.kind != ModuleKind::kDense) continue;
+    HEARTH_RETURN_IF_ERROR(
+        add_hf_dense_tensors({directory, module.path}, dense_role(num_dense++), content));
+  }
+  return {};
 }
 
 }  // namespace hearth

@@ -19,4 +19,7 @@ inline constexpr std::string_view kHfModulesName = "modules.json";
 Status translate_hf_sentence_files(const std::filesystem::path& directory, const HfObject& config,
                                    const HfFamily& family, MetadataWriter& out);
 
+// Adds the weights of the modules behind pooling.
+Status add_hf_sentence_tensors(const std::filesystem::path& directory, ModelFileContent& content);
+
 }  // namespace hearth

@@ -326,6 +326,10 @@ Status add_hf_tensors(const std::vector<SafetensorsTensor>& tensors, const HfFam
   return {};
 }
 
+Status add_hf_tensor(const SafetensorsTensor& tensor, std::string role, ModelFileContent& content) {
+  return add_tensor(tensor, HfRole{std::move(role)}, {}, content);
+}
+
 Status add_made_tensor(std::string name, std::span<const float> values, ModelFileContent& content) {
   const auto bytes = std::as_bytes(values);
   HEARTH_ASSIGN_OR_RETURN(const auto copy, allocate(bytes.size(), content));

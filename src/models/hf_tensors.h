@@ -37,6 +37,9 @@ struct HfTensorFacts {
 Status add_hf_tensors(const std::vector<SafetensorsTensor>& tensors, const HfFamily& family,
                       const HfTensorFacts& facts, ModelFileContent& content);
 
+// Adds one tensor under another name, as it is.
+Status add_hf_tensor(const SafetensorsTensor& tensor, std::string role, ModelFileContent& content);
+
 // Adds a tensor of one dimension that no file holds.
 Status add_made_tensor(std::string name, std::span<const float> values, ModelFileContent& content);
 

@@ -8,7 +8,8 @@ namespace hearth {
 
 Result<std::unique_ptr<Model>> Model::load(const ModelFile& file, Device& device) {
   HEARTH_ASSIGN_OR_RETURN(ModelConfig config, read_model_config(file));
-  return Decoder::load(file, std::move(config), device);
+  WeightBinder binder(file, device);
+  return Decoder::load(binder, std::move(config), device);
 }
 
 }  // namespace hearth

@@ -29,7 +29,6 @@ void for_each_buffer(EncoderBuffers& b, const EncoderPlan& plan, const EncoderLi
   visit(b.rope, rope_len(LayerRope::kGlobal, config.rope));
   visit(b.local_rope, rope_len(LayerRope::kLocal, config.local_rope));
   visit(b.pooled, sequences * hidden);
-  visit(b.head, plan.head_dense ? sequences * hidden : 0);
 }
 
 }  // namespace
@@ -39,10 +38,12 @@ Result<std::unique_ptr<Encoder>> TransformerEncoder::load(const ModelFile& file,
                                                           const EncoderLimits& limits) {
   WeightBinder binder(file, device);
   EncoderWeights weights = bind_encoder(plan, binder);
+  EncoderHead head(plan.head, plan.transformer, binder);
   HEARTH_RETURN_IF_ERROR(binder.finish());
   HEARTH_ASSIGN_OR_RETURN(KvStorage kv, make_encoder_kv(plan.transformer.heads, limits));
   std::unique_ptr<TransformerEncoder> encoder(
       new TransformerEncoder(std::move(plan), std::move(weights), device, std::move(kv)));
+  encoder->head_ = std::move(head);
   encoder->num_parameters_ = binder.num_parameters();
   encoder->weight_bytes_ = binder.weight_bytes();
   HEARTH_RETURN_IF_ERROR(encoder->reserve(limits));
@@ -55,6 +56,7 @@ Status TransformerEncoder::reserve(const EncoderLimits& limits) {
     for_each_buffer(buffers_, plan_, limits,
                     [](auto& buffer, std::size_t count) { buffer.resize(count); });
     batch_.reserve(limits);
+    head_.reserve(limits.max_batch_sequences);
     distance_biases_ =
         make_distance_biases(std::min(plan_.description.max_tokens, limits.max_batch_tokens));
   } catch (const std::bad_alloc&) {
@@ -62,13 +64,12 @@ Status TransformerEncoder::reserve(const EncoderLimits& limits) {
                        "not enough memory for batches of {} tokens in {} sequences",
                        limits.max_batch_tokens, limits.max_batch_sequences);
   }
-  device_.reserve(
-      {.max_tokens = limits.max_batch_tokens,
-       .max_features = std::max({config.hidden_size, config.q_width(), config.intermediate_size}),
-       .max_head_dim = config.heads.head_dim});
+  device_.reserve({.max_tokens = limits.max_batch_tokens,
+                   .max_features = std::max({config.hidden_size, config.q_width(),
+                                             config.intermediate_size, head_.max_features()}),
+                   .max_head_dim = config.heads.head_dim});
   rope_ = Rope(config.rope, config.context_len);
   local_rope_ = Rope(config.local_rope, config.context_len);
-  vectors_ = VectorOutput(config.hidden_size);
   limits_ = limits;
   return {};
 }
@@ -81,7 +82,7 @@ DistanceBiasTable TransformerEncoder::make_distance_biases(std::size_t max_token
 }
 
 std::size_t TransformerEncoder::activation_bytes() const {
-  std::size_t total = kv_.bytes() + batch_.bytes() + distance_biases_.bytes();
+  std::size_t total = kv_.bytes() + batch_.bytes() + head_.bytes() + distance_biases_.bytes();
   EncoderBuffers sizes;
   for_each_buffer(sizes, plan_, limits_, [&total](const auto& buffer, std::size_t count) {
     total += count * sizeof(buffer[0]);
@@ -93,7 +94,7 @@ void TransformerEncoder::encode(std::span<const EncoderInput> inputs, MatrixView
   const EncoderConfig& config = plan_.description;
   HEARTH_CHECK(out.rows == inputs.size() && out.cols == config.width);
   if (inputs.empty()) return;
-  batch_.pack(inputs, config, pooling());
+  batch_.pack(inputs, config, plan_.pooling);
   MatrixView residual = embed();
   for (std::size_t i = 0; i < weights_.layers.size(); ++i) {
     const EncoderLayer& layer = weights_.layers[i];
@@ -113,9 +114,7 @@ void TransformerEncoder::encode(std::span<const EncoderInput> inputs, MatrixView
   if (!weights_.output_norm.gain.empty()) {
     device_.norm(residual, norm_of(weights_.output_norm), residual);
   }
-  const MatrixView pooled = reads_one_row() ? residual : mean_rows(residual);
-  if (config.is_classifier()) return run_head(pooled, out);
-  vectors_.write(device_, pooled, config.normalize, batch_.row_ids, out);
+  head_.run(device_, reads_one_row() ? residual : mean_rows(residual), out);
 }
 
 MatrixView TransformerEncoder::embed() {
@@ -213,10 +212,6 @@ void TransformerEncoder::add(const LinearWeights& projection, ConstMatrixView in
   device_.linear(input, out);
 }
 
-Pooling TransformerEncoder::pooling() const {
-  return plan_.description.is_classifier() ? plan_.head_pooling : plan_.description.pooling;
-}
-
 MatrixView TransformerEncoder::mean_rows(MatrixView residual) {
   const MatrixView pooled = rows_of(buffers_.pooled, batch_.sequences.size(), residual.cols);
   std::fill_n(pooled.data, pooled.rows * pooled.cols, 0.0f);
@@ -229,29 +224,6 @@ MatrixView TransformerEncoder::mean_rows(MatrixView residual) {
                               {pooled.row(i), 1, pooled.cols, pooled.stride});
   }
   return pooled;
-}
-
-void TransformerEncoder::run_head(MatrixView pooled, MatrixView out) {
-  MatrixView input = pooled;
-  if (weights_.head_dense.weight) {
-    input = rows_of(buffers_.head, pooled.rows, pooled.cols);
-    const LinearOutput dense[] = {weights_.head_dense.into(input)};
-    device_.linear(pooled, dense);
-    switch (plan_.head_activation) {
-      case HeadDense::kTanh:
-        device_.softcap(input, 1.0f);  // cap * tanh(x / cap)
-        break;
-      case HeadDense::kRelu:
-        device_.activate(Activation::kRelu, input);
-        break;
-      case HeadDense::kGelu:
-        device_.activate(Activation::kGelu, input);
-        break;
-    }
-  }
-  if (!weights_.head_norm.gain.empty()) device_.norm(input, norm_of(weights_.head_norm), input);
-  const LinearOutput logits[] = {weights_.head_output.into(out)};
-  device_.linear(input, logits);
 }
 
 }  // namespace hearth

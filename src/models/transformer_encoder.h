@@ -14,6 +14,7 @@
 #include "models/encoder.h"
 #include "models/encoder_batch.h"
 #include "models/encoder_config.h"
+#include "models/encoder_head.h"
 #include "models/encoder_weights.h"
 #include "models/rope.h"
 
@@ -33,7 +34,6 @@ struct EncoderBuffers {
   StepBuffer<float> rope;        // cos and sin of the angles of ModelConfig::rope
   StepBuffer<float> local_rope;  // and local_rope: [T, rope_dim / 2, 2]
   StepBuffer<float> pooled;      // [S, hidden_size]
-  StepBuffer<float> head;        // [S, hidden_size]
 };
 
 class TransformerEncoder final : public Encoder {
@@ -67,12 +67,9 @@ class TransformerEncoder final : public Encoder {
   void add(const LinearWeights& projection, ConstMatrixView input, MatrixView residual);
   // The input of attention or feed-forward: the residual stream, or its norm.
   ConstMatrixView normed(const Norm& norm, MatrixView residual);
-  // Which rows become a sequence's one.
-  Pooling pooling() const;
-  bool reads_one_row() const { return pooling() != Pooling::kMean; }
+  bool reads_one_row() const { return plan_.pooling != Pooling::kMean; }
   // One row per sequence, from all rows.
   MatrixView mean_rows(MatrixView residual);
-  void run_head(MatrixView pooled, MatrixView out);
 
   EncoderPlan plan_;
   EncoderWeights weights_;
@@ -81,7 +78,7 @@ class TransformerEncoder final : public Encoder {
   EncoderLimits limits_;
   EncoderBuffers buffers_;
   EncoderBatch batch_;
-  VectorOutput vectors_;
+  EncoderHead head_;
   Rope rope_;
   Rope local_rope_;
   DistanceBiasTable distance_biases_;

@@ -56,6 +56,10 @@ CASES = {
                      gguf=(gguf.MODEL_ARCH.BERT, gguf.PoolingType.CLS)),
     "bert-classifier": dict(kind="Bert", head=True, tokenizer=True,
                             config=SHAPE | labels("bad", "so-so", "good")),
+    "bert-dense": dict(kind="Bert", config=SHAPE, pooling="cls", dense=[(16, True, "activation.Tanh")], normalize=True),
+    "bert-dense-behind": dict(kind="Bert", config=SHAPE, pooling="mean", normalize="first",
+                              dense=[(48, True, "activation.GELU"), (24, False, "linear.Identity")],
+                              gguf=(gguf.MODEL_ARCH.BERT, gguf.PoolingType.MEAN)),
     "roberta-mean": dict(kind="Roberta", config=ROBERTA, pooling="mean"),
     "xlm-roberta-cls": dict(kind="XLMRoberta", config=ROBERTA, pooling="cls", normalize=True),
     "xlm-roberta-reranker": dict(kind="XLMRoberta", head=True, config=ROBERTA | labels("LABEL_0"),
@@ -107,8 +111,11 @@ def save_sentence_files(folder, case):
     name = "sentence_transformers.models."
     modules = [dict(idx=0, name="0", path="", type=name + "Transformer"),
                dict(idx=1, name="1", path="1_Pooling", type=name + "Pooling")]
+    behind = ["Dense"] * len(case.get("dense", []))
     if case.get("normalize"):
-        modules.append(dict(idx=2, name="2", path="2_Normalize", type=name + "Normalize"))
+        behind.insert(0 if case["normalize"] == "first" else len(behind), "Normalize")
+    for i, kind in enumerate(behind, 2):
+        modules.append(dict(idx=i, name=str(i), path=f"{i}_{kind}", type=name + kind))
     modes = ["cls_token", "mean_tokens", "max_tokens", "mean_sqrt_len_tokens", "weightedmean_tokens", "lasttoken"]
     chosen = case["pooling"] if case["pooling"] == "lasttoken" else case["pooling"] + "_" + (
         "token" if case["pooling"] == "cls" else "tokens")
@@ -143,6 +150,38 @@ def role_of(name, names):
     return names.get_name(name, try_suffixes=(".weight", ".bias"))
 
 
+def make_dense(case):
+    generator = torch.Generator().manual_seed(13)
+    layers, width = [], case["config"].get("hidden_size", 32)
+    for out, bias, activation in case.get("dense", []):
+        layer = torch.nn.Linear(width, out, bias=bias)
+        with torch.no_grad():
+            for parameter in layer.parameters():
+                parameter.copy_(0.3 * torch.randn(parameter.shape, generator=generator))
+        layers.append((layer, activation))
+        width = out
+    return layers
+
+
+def save_dense(folder, layers):
+    paths = [m["path"] for m in json.loads((folder / "modules.json").read_text()) if m["path"].endswith("_Dense")]
+    for path, (layer, activation) in zip(paths, layers):
+        (folder / path).mkdir()
+        config = dict(in_features=layer.in_features, out_features=layer.out_features, bias=layer.bias is not None,
+                      activation_function="torch.nn.modules." + activation)
+        (folder / path / "config.json").write_text(json.dumps(config) + "\n")
+        safetensors.numpy.save_file({"linear." + name: value.detach().numpy() for name, value in
+                                     layer.named_parameters()}, folder / path / "model.safetensors")
+
+
+def behind_pooling(case, layers, vector):
+    if case.get("normalize") == "first":
+        vector = torch.nn.functional.normalize(vector, dim=0)
+    for layer, activation in layers:
+        vector = getattr(torch.nn, activation.split(".")[-1])()(layer(vector))
+    return torch.nn.functional.normalize(vector, dim=0) if case.get("normalize") is True else vector
+
+
 def write_gguf(folder, case, arch, pooling):
     config = json.loads((folder / "config.json").read_text())
     writer = gguf.GGUFWriter(folder / "model.gguf", gguf.MODEL_ARCH_NAMES.get(arch, arch))
@@ -164,6 +203,14 @@ def write_gguf(folder, case, arch, pooling):
         writer.add_vocab_size(config["vocab_size"])
     if arch == "mpnet":
         writer.add_relative_attn_buckets_count(config["relative_attention_num_buckets"])
+    modules = []
+    for i, (layer, activation) in enumerate(make_dense(case), 2):
+        modules.append(f"dense_{i}")
+        for name, value in layer.named_parameters():
+            writer.add_tensor(f"dense_{i}.{name}", value.detach().numpy())
+    if modules:
+        writer.add_array(f"{writer.arch}.embedding.modules", ["normalize"] + modules)
+        writer.add_array(f"{writer.arch}.embedding.dense_activations", ["gelu", "none"])
     known = arch if arch in gguf.MODEL_ARCH_NAMES else gguf.MODEL_ARCH.BERT
     names = gguf.get_tensor_name_map(known, config["num_hidden_layers"])
     for name, value in safetensors.numpy.load_file(folder / "model.safetensors").items():
@@ -192,7 +239,7 @@ def run(model, case, ids, types):
         return result.logits[0]
     hidden = result.last_hidden_state[0]
     vector = {"mean": hidden.mean(0), "cls": hidden[0], "lasttoken": hidden[-1]}[case["pooling"]]
-    return torch.nn.functional.normalize(vector, dim=0) if case.get("normalize") else vector
+    return behind_pooling(case, make_dense(case), vector)
 
 
 def sequences(case, tokenizer):
@@ -222,6 +269,7 @@ def make(name, case, folder):
     model.to(dtype).save_pretrained(folder)
     if not case.get("head"):
         save_sentence_files(folder, case)
+        save_dense(folder, make_dense(case))
     if "gguf" in case:
         write_gguf(folder, case, *case["gguf"])
     (folder / "golden.json").write_text(json.dumps(dict(sequences=golden)) + "\n")
