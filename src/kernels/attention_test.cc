@@ -23,6 +23,7 @@ struct Case {
   std::vector<float> alibi_slopes = {};  // Per head; none: no ALiBi.
   bool bidirectional = false;            // Fed in one piece then.
   bool distance_biases = false;
+  std::vector<float> sinks = {};  // Per head; none: no sinks.
 };
 
 // A cache of one sequence whose blocks lie in no particular order, in memory full of NaN: in
@@ -100,7 +101,8 @@ AttentionParams params_of(const Case& c) {
           .sliding_window = c.sliding_window,
           .bidirectional = c.bidirectional,
           .alibi_slopes = c.alibi_slopes.empty() ? nullptr : c.alibi_slopes.data(),
-          .distance_biases = {c.distance_biases ? distance_biases().data() : nullptr, kBiasReach}};
+          .distance_biases = {c.distance_biases ? distance_biases().data() : nullptr, kBiasReach},
+          .sinks = c.sinks.empty() ? nullptr : c.sinks.data()};
 }
 
 ConstMatrixView rows_of(const Floats& data, std::size_t cols, std::size_t first,
@@ -175,8 +177,9 @@ std::vector<double> exact_attention(const Case& c, const Sequence& s, std::size_
     }
     scores.push_back(score);
   }
-  const double max = *std::max_element(scores.begin(), scores.end());
-  double sum = 0;
+  double max = *std::max_element(scores.begin(), scores.end());
+  if (!c.sinks.empty()) max = std::max(max, double{c.sinks[head]});
+  double sum = c.sinks.empty() ? 0.0 : std::exp(c.sinks[head] - max);
   std::vector<double> out(dim);
   for (std::size_t p = begin; p < end; ++p) {
     const double weight = std::exp(scores[p - begin] - max);
@@ -248,6 +251,18 @@ INSTANTIATE_TEST_SUITE_P(
              .dtype = DType::kQ8_0,
              .alibi_slopes = {0.5f, 0.01f, 0.003f, 0.1f}},
         Case{.heads = {6, 2, 32}, .softcap = 3.0f, .num_positions = 300, .distance_biases = true},
+        // Below all scores, among them, and so far above that nothing else is left.
+        Case{.heads = {8, 2, 64},
+             .num_positions = 530,
+             .sinks = {-90.0f, -4.0f, 0.0f, 1.5f, 3.0f, 6.0f, 40.0f, 900.0f}},
+        Case{.heads = {4, 2, 36},
+             .sliding_window = 20,
+             .num_positions = 300,
+             .sinks = {0.3f, 2.0f, 5.0f, -7.0f}},
+        Case{.heads = {3, 1, 20},
+             .num_positions = 70,
+             .dtype = DType::kQ8_0,
+             .sinks = {0.0f, 4.0f, -2.0f}},
         Case{.heads = {9, 3, 64}, .num_positions = 300, .dtype = DType::kQ8_0},
         Case{.heads = {16, 16, 32}, .num_positions = 65, .dtype = DType::kQ8_0},
         Case{.heads = {4, 4, 20}, .num_positions = 70, .dtype = DType::kQ8_0},

@@ -48,6 +48,8 @@ std::size_t tile_floats(std::size_t head_dim) {
 // at most kMaxTileQueries together, so that each key and value is loaded once for all of them. With
 // few rows, as in decoding, a tile takes in several key/value heads, whose blocks adjoin.
 struct AttentionJob : AttentionCall {
+  float* zeros = nullptr;  // [head_dim], not to be written to.
+
   std::size_t head_dim() const { return params->heads.head_dim; }
   std::size_t group_size() const { return params->heads.num_heads / params->heads.num_kv_heads; }
   std::size_t heads_per_tile() const { return std::min(group_size(), kMaxTileQueries); }
@@ -301,11 +303,15 @@ void merge_partition(const AttentionJob& job, const QueryTile& tile, const Parti
   }
 }
 
-void write_tile(const AttentionJob& job, const QueryTile& tile, const TileState& state) {
+// Sinks come last: one more partition of a single score, whose value is zero.
+void write_tile(const AttentionJob& job, const QueryTile& tile, TileState& state) {
   const std::size_t head_dim = job.head_dim();
+  const float* const sinks = job.params->sinks;
   tile.for_each_query(job.group_size(), [&](std::size_t place, std::size_t row, std::size_t head) {
     float* out = job.out.row(row) + head * head_dim;
-    const AttentionState& query = state.queries[place];
+    AttentionState& query = state.queries[place];
+    if (sinks != nullptr)
+      job.kernels->merge_attention(query, {sinks[head], 1.0f, job.zeros}, head_dim);
     const float inverse = 1.0f / query.sum;
     for (std::size_t d = 0; d < head_dim; ++d)
       out[d] = query.out[d] * inverse;
@@ -389,12 +395,16 @@ AttentionMemory::~AttentionMemory() = default;
 void AttentionMemory::reserve(std::size_t head_dim) {
   for (auto& scratch : scratch_)
     scratch.grow_to(scratch_floats(head_dim));
+  if (head_dim > zeros_.size()) {
+    zeros_.grow_to(head_dim);
+    std::fill_n(zeros_.data(), head_dim, 0.0f);
+  }
   split_->memory.grow_to((split_->slots.size() + split_->states.size()) * tile_floats(head_dim));
 }
 
 void run_attention(const AttentionCall& call, ThreadPool& pool, AttentionMemory& memory) {
-  const AttentionJob job{call};
-  memory.reserve(job.head_dim());
+  memory.reserve(call.params->heads.head_dim);
+  const AttentionJob job{call, memory.zeros()};
   std::size_t num_tiles = 0;
   std::size_t macs = 0;
   std::size_t num_partitions = 0;

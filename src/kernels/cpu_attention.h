@@ -34,10 +34,12 @@ class AttentionMemory {
   void reserve(std::size_t head_dim);
 
   float* scratch(std::size_t worker) { return scratch_[worker].data(); }
+  float* zeros() { return zeros_.data(); }  // [head_dim], not to be written to.
   SplitAttention& split() { return *split_; }
 
  private:
   std::vector<AlignedBuffer<float>> scratch_;
+  AlignedBuffer<float> zeros_;
   std::unique_ptr<SplitAttention> split_;
 };
 

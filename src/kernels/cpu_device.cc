@@ -24,6 +24,10 @@ ActivationKind kind_of(Activation activation) {
       return ActivationKind::kGeluTanh;
     case Activation::kRelu:
       return ActivationKind::kRelu;
+    case Activation::kReluSquared:
+      return ActivationKind::kReluSquared;
+    case Activation::kClampedSwish:
+      return ActivationKind::kClampedSwish;
   }
   return ActivationKind::kSilu;
 }

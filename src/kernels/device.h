@@ -81,7 +81,15 @@ struct LinearOutput {
   bool accumulate = false;      // Add to what `out` holds: the residual stream.
 };
 
-enum class Activation : std::uint8_t { kSilu, kGelu, kGeluTanh, kRelu };
+enum class Activation : std::uint8_t {
+  kSilu,
+  kGelu,
+  kGeluTanh,
+  kRelu,
+  kReluSquared,
+  // g sigmoid(1.702 g), g = min(x, 7). As a gate it multiplies u + 1, u = `up` within +-7.
+  kClampedSwish,
+};
 
 enum class RopeLayout : std::uint8_t {
   kInterleaved,  // Pairs (0,1), (2,3), ...: llama-type GGUF files ("norm").
@@ -169,6 +177,8 @@ struct AttentionParams {
   // ALiBi (arXiv 2108.12409): a head's score falls by its slope per position of distance.
   const float* alibi_slopes = nullptr;  // [num_heads] or nullptr
   DistanceBiases distance_biases = {};  // Behind scale and cap.
+  // A head's sink takes its share of the softmax as a score of no position, whose value is zero.
+  const float* sinks = nullptr;  // [num_heads] or nullptr
 };
 
 // The norms of a row, (input - mean) * gain / deviation + bias; without a bias the mean is left

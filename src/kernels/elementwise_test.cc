@@ -100,9 +100,12 @@ TEST(ElementwiseTest, ACapBendsLargeValuesAndLeavesSmallOnes) {
   }
 }
 
+constexpr ActivationKind kActivations[] = {
+    ActivationKind::kSilu, ActivationKind::kGelu,        ActivationKind::kGeluTanh,
+    ActivationKind::kRelu, ActivationKind::kReluSquared, ActivationKind::kClampedSwish};
+
 TEST(ElementwiseTest, ActivationsHaveTheBitsOfThePlainLoop) {
-  for (ActivationKind kind : {ActivationKind::kSilu, ActivationKind::kGelu,
-                              ActivationKind::kGeluTanh, ActivationKind::kRelu}) {
+  for (ActivationKind kind : kActivations) {
     expect_twins<float>([kind](const KernelTable& table, const float* input, std::size_t len,
                                float* out) { table.activation(kind, input, len, out); });
   }
@@ -113,8 +116,8 @@ TEST(ElementwiseTest, AnActivationIsAGatedOneThatLetsEverythingPass) {
   const Floats ones(kMaxLen, 1.0f);
   Floats plain(kMaxLen);
   Floats gated(kMaxLen);
-  for (ActivationKind kind : {ActivationKind::kSilu, ActivationKind::kGelu,
-                              ActivationKind::kGeluTanh, ActivationKind::kRelu}) {
+  for (ActivationKind kind : kActivations) {
+    if (kind == ActivationKind::kClampedSwish) continue;  // Changes what passes, too.
     reference_kernels().activation(kind, input.data(), kMaxLen, plain.data());
     reference_kernels().gated_activation(kind, input.data(), ones.data(), kMaxLen, gated.data());
     EXPECT_EQ(plain, gated);
@@ -122,8 +125,7 @@ TEST(ElementwiseTest, AnActivationIsAGatedOneThatLetsEverythingPass) {
 }
 
 TEST(ElementwiseTest, GatedActivationsHaveTheBitsOfThePlainLoop) {
-  for (ActivationKind kind : {ActivationKind::kSilu, ActivationKind::kGelu,
-                              ActivationKind::kGeluTanh, ActivationKind::kRelu}) {
+  for (ActivationKind kind : kActivations) {
     expect_twins<float>(
         [kind](const KernelTable& table, const float* input, std::size_t len, float* out) {
           table.gated_activation(kind, input, input + kMaxLen, len, out);
@@ -178,11 +180,39 @@ TEST(ElementwiseTest, ActivationsAreAccurateAndSaneAtTheEdges) {
   }
 }
 
+TEST(ElementwiseTest, ReluSquaredIsExact) {
+  const Floats input = {-3.0f, -0.0f, 0.0f, 0.5f, 3.0f, 1e10f, -1e30f};
+  const Floats squares = {0.0f, 0.0f, 0.0f, 0.25f, 9.0f, 1e20f, 0.0f};
+  for (const std::string& set : supported_sets()) {
+    Floats out(input.size());
+    table_of(set).activation(ActivationKind::kReluSquared, input.data(), input.size(), out.data());
+    EXPECT_EQ(out, squares) << set;
+  }
+}
+
+TEST(ElementwiseTest, TheClampedSwishLimitsBothOfItsInputs) {
+  Floats gate = {-1e30f, 7.0f, 7.5f, 1e30f};
+  for (float x = -12.0f; x <= 12.0f; x += 0.0137f)
+    gate.push_back(x);
+  Floats up = random_floats(gate.size(), 21, 12.0f);
+  up[1] = 1e30f;
+  up[2] = -1e30f;
+  for (const std::string& set : supported_sets()) {
+    Floats out(gate.size());
+    table_of(set).gated_activation(ActivationKind::kClampedSwish, gate.data(), up.data(),
+                                   gate.size(), out.data());
+    for (std::size_t i = 0; i < gate.size(); ++i) {
+      const double g = std::min(double{gate[i]}, 7.0);
+      const double u = std::clamp(double{up[i]}, -7.0, 7.0);
+      EXPECT_NEAR(out[i], g / (1.0 + std::exp(-1.702 * g)) * (u + 1.0), 2e-5) << set << " " << g;
+    }
+  }
+}
+
 TEST(ElementwiseTest, ActivationsPassNanOn) {
   const Floats gate(16, std::numeric_limits<float>::quiet_NaN());
   for (const std::string& set : supported_sets()) {
-    for (ActivationKind kind : {ActivationKind::kSilu, ActivationKind::kGelu,
-                                ActivationKind::kGeluTanh, ActivationKind::kRelu}) {
+    for (ActivationKind kind : kActivations) {
       Floats out(16);
       table_of(set).gated_activation(kind, gate.data(), gate.data(), 16, out.data());
       for (float value : out)

@@ -298,7 +298,15 @@ struct AttentionState {
 enum class FloatFormat : std::uint8_t { kF32, kF16, kBF16 };
 inline constexpr std::size_t kNumFloatFormats = 3;
 
-enum class ActivationKind : std::uint8_t { kSilu, kGelu, kGeluTanh, kRelu };
+// As Activation in device.h.
+enum class ActivationKind : std::uint8_t {
+  kSilu,
+  kGelu,
+  kGeluTanh,
+  kRelu,
+  kReluSquared,
+  kClampedSwish,
+};
 
 struct LayerNorm {
   const float* gain = nullptr;  // [len]
@@ -338,7 +346,7 @@ struct KernelTable {
   // out = activation(input); out may be input.
   void (*activation)(ActivationKind kind, const float* input, std::size_t len, float* out);
 
-  // out = activation(gate) * up; out may be either.
+  // out = activation(gate) * up, or what the activation makes of `up`; out may be either.
   void (*gated_activation)(ActivationKind kind, const float* gate, const float* up, std::size_t len,
                            float* out);
 

@@ -285,6 +285,10 @@ float activate(ActivationKind kind, float x) {
       return gelu_tanh_of<Scalar>(x);
     case ActivationKind::kRelu:
       return relu_of<Scalar>(x);
+    case ActivationKind::kReluSquared:
+      return relu_squared_of<Scalar>(x);
+    case ActivationKind::kClampedSwish:
+      return clamped_swish_of<Scalar>(x);
   }
   return x;
 }
@@ -296,8 +300,9 @@ void activation(ActivationKind kind, const float* input, std::size_t len, float*
 
 void gated_activation(ActivationKind kind, const float* gate, const float* up, std::size_t len,
                       float* out) {
+  const bool clamps = kind == ActivationKind::kClampedSwish;
   for (std::size_t k = 0; k < len; ++k)
-    out[k] = activate(kind, gate[k]) * up[k];
+    out[k] = activate(kind, gate[k]) * (clamps ? clamped_up_of<Scalar>(up[k]) : up[k]);
 }
 
 void scale(const float* input, float factor, std::size_t len, float* out) {

@@ -123,6 +123,10 @@ void with_activation(ActivationKind kind, Apply apply) {
       return apply([](F x) { return gelu_tanh_of<V>(x); });
     case ActivationKind::kRelu:
       return apply([](F x) { return relu_of<V>(x); });
+    case ActivationKind::kReluSquared:
+      return apply([](F x) { return relu_squared_of<V>(x); });
+    case ActivationKind::kClampedSwish:
+      return apply([](F x) { return clamped_swish_of<V>(x); });
   }
 }
 
@@ -138,12 +142,18 @@ void activation(ActivationKind kind, const float* input, std::size_t len, float*
 template <class V>
 void gated_activation(ActivationKind kind, const float* gate, const float* up, std::size_t len,
                       float* out) {
-  with_activation<V>(kind, [&](auto activate) {
+  using F = typename V::F;
+  const auto multiply = [&](auto activate, auto pass) {
     for_each_register<V>(len, [&](std::size_t i, std::size_t n) {
-      const auto activated = activate(load_lanes<V>(gate + i, n));
-      store_lanes<V>(out + i, n, V::mul(activated, load_lanes<V>(up + i, n)));
+      const F activated = activate(load_lanes<V>(gate + i, n));
+      store_lanes<V>(out + i, n, V::mul(activated, pass(load_lanes<V>(up + i, n))));
     });
-  });
+  };
+  if (kind == ActivationKind::kClampedSwish) {
+    return multiply([](F x) { return clamped_swish_of<V>(x); },
+                    [](F x) { return clamped_up_of<V>(x); });
+  }
+  with_activation<V>(kind, [&](auto activate) { multiply(activate, [](F x) { return x; }); });
 }
 
 template <class V>

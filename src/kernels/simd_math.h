@@ -79,4 +79,32 @@ typename V::F relu_of(typename V::F x) {
   return V::select_less(x, V::set1(0.0f), V::set1(0.0f), x);
 }
 
+template <class V>
+typename V::F relu_squared_of(typename V::F x) {
+  const typename V::F positive = relu_of<V>(x);
+  return V::mul(positive, positive);
+}
+
+// The gate and the factor beside it in gpt-oss, whose published code names the constants.
+inline constexpr float kClampedSwishSlope = 1.702f;
+inline constexpr float kClampedSwishLimit = 7.0f;
+
+template <class V>
+typename V::F clamped_swish_of(typename V::F x) {
+  using F = typename V::F;
+  const F limit = V::set1(kClampedSwishLimit);
+  const F gate = V::select_less(limit, x, limit, x);
+  const F e = exp_of<V>(V::mul(gate, V::set1(-kClampedSwishSlope)));
+  return V::div(gate, V::add(V::set1(1.0f), e));
+}
+
+template <class V>
+typename V::F clamped_up_of(typename V::F x) {
+  using F = typename V::F;
+  const F limit = V::set1(kClampedSwishLimit);
+  const F floor = V::set1(-kClampedSwishLimit);
+  const F below = V::select_less(limit, x, limit, x);
+  return V::add(V::select_less(below, floor, floor, below), V::set1(1.0f));
+}
+
 }  // namespace hearth

@@ -79,6 +79,15 @@ constexpr std::array kArchitectures = {
                  .models = "GLM-4 of 2025 (9B and 32B), GLM-Z1",
                  .norm_placement = NormPlacement::kPrePost,
                  .rope_layout = RopeLayout::kInterleaved},
+    Architecture{.name = "gpt-oss",
+                 .models = "gpt-oss 20B and 120B",
+                 .attention_sinks = true,
+                 .required_biases = true,
+                 .yarn_truncate = false,
+                 .activation = Activation::kClampedSwish,
+                 .experts = ExpertUse::kAlways,
+                 .renormalize_experts = true,
+                 .global_period = 2},
     Architecture{.name = "gpt2",
                  .models = "GPT-2",
                  .norm = NormKind::kLayer,
@@ -257,6 +266,7 @@ ModelConfig implied_config(const Architecture& row) {
   config.parallel_residual = row.parallel != ParallelUse::kNever;
   config.qk_norm = row.qk_norm;
   config.qk_norm_rotated = row.qk_norm_rotated;
+  config.attention_sinks = row.attention_sinks;
   config.required_biases = row.required_biases;
   config.positions = row.positions;
   config.rope.layout = row.rope_layout;

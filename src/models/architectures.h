@@ -34,6 +34,8 @@ struct Architecture {
   bool bidirectional = false;  // An encoder.
   QkNorm qk_norm = QkNorm::kNone;
   bool qk_norm_rotated = false;
+  bool qk_norm_perhaps = false;  // Only where files have these norms.
+  bool attention_sinks = false;
   bool required_biases = false;
   PositionEncoding positions = PositionEncoding::kRope;
   bool distance_buckets = false;  // Of encoders; see ModelConfig::num_distance_buckets.
@@ -42,6 +44,7 @@ struct Architecture {
   bool unrotated_globals = false;    // Nor have those without a window, if others have one.
   bool unscaled_windows = false;     // Layers with a window rotate without the scaling.
   bool whole_attn_factor = false;    // YaRN's `attn_factor` is the whole temperature.
+  bool yarn_truncate = true;
   Activation activation = Activation::kSilu;
   bool gated = true;
   ExpertUse experts = ExpertUse::kNever;

@@ -67,6 +67,7 @@ std::string positions_of(const Architecture& row) {
                         row.global_first ? "the first layer of each" : "every layer",
                         row.global_period);
   }
+  if (row.attention_sinks) text += ", sinks";
   return text;
 }
 
@@ -80,6 +81,8 @@ std::string norms_of(const Architecture& row) {
     parts.emplace_back(row.qk_norm_rotated ? "on rotated Q and K" : "on Q and K");
   }
   if (row.qk_norm == QkNorm::kWhole) parts.emplace_back("on all heads of Q and of K");
+  if (row.qk_norm == QkNorm::kOwnLayerNorms)
+    parts.emplace_back(row.qk_norm_perhaps ? "perhaps on Q and K" : "on Q and K");
   if (row.embedding_norm) parts.emplace_back("on the embedding");
   return fmt::format("{}", fmt::join(parts, ", "));
 }
@@ -94,6 +97,10 @@ std::string_view activation_name(Activation activation) {
       return "GELU (tanh)";
     case Activation::kRelu:
       return "ReLU";
+    case Activation::kReluSquared:
+      return "squared ReLU";
+    case Activation::kClampedSwish:
+      return "clamped SiLU";
   }
   return "";
 }

@@ -143,17 +143,28 @@ void Decoder::attend(std::size_t idx, ConstMatrixView input, const ForwardBatch&
                      .scale = config_.attention_scale,
                      .logit_softcap = config_.attention_softcap,
                      .sliding_window = plan.sliding_window,
-                     .alibi_slopes = alibi_slopes_.empty() ? nullptr : alibi_slopes_.data()},
+                     .alibi_slopes = alibi_slopes_.empty() ? nullptr : alibi_slopes_.data(),
+                     .sinks = layer.sinks.empty() ? nullptr : layer.sinks.data()},
                     cache, rows_of(buffers_.attention, num_tokens, config_.q_width()));
 }
 
 void Decoder::norm_queries_and_keys(const DecoderLayer& layer, std::size_t num_tokens) {
-  const std::size_t q_len = layer.q_norm.gain.size();
-  const std::size_t k_len = layer.k_norm.gain.size();
-  const MatrixView q = rows_of(buffers_.q, num_tokens * config_.q_width() / q_len, q_len);
-  const MatrixView k = rows_of(buffers_.k, num_tokens * config_.kv_width() / k_len, k_len);
-  device_.norm(q, norm_of(layer.q_norm), q);
-  device_.norm(k, norm_of(layer.k_norm), k);
+  norm_heads(layer.q_norm, rows_of(buffers_.q, num_tokens, config_.q_width()));
+  norm_heads(layer.k_norm, rows_of(buffers_.k, num_tokens, config_.kv_width()));
+}
+
+void Decoder::norm_heads(const Norm& norm, MatrixView heads) {
+  if (config_.qk_norm != QkNorm::kOwnLayerNorms) {
+    const std::size_t len = norm.gain.size();
+    const MatrixView parts = {heads.data, heads.rows * heads.cols / len, len, len};
+    return device_.norm(parts, norm_of(norm), parts);
+  }
+  const std::size_t head_dim = config_.heads.head_dim;
+  for (std::size_t first = 0; first < heads.cols; first += head_dim) {
+    const MatrixView head = {heads.data + first, heads.rows, head_dim, heads.stride};
+    const NormWeights all = norm_of(norm);
+    device_.norm(head, {all.gain + first, all.bias + first, all.epsilon}, head);
+  }
 }
 
 void Decoder::prepare_rotations(std::span<const std::int32_t> positions) {

@@ -49,6 +49,7 @@ class Decoder final : public Model {
   void attend(std::size_t idx, ConstMatrixView input, const ForwardBatch& batch,
               const KvLayerView& cache);
   void norm_queries_and_keys(const DecoderLayer& layer, std::size_t num_tokens);
+  void norm_heads(const Norm& norm, MatrixView heads);
   void prepare_rotations(std::span<const std::int32_t> positions);
   void rotate(LayerRope kind, std::size_t num_tokens);
   // The inner activations of a feed-forward: rows of `gate` or `up`.

@@ -9,21 +9,42 @@
 namespace hearth {
 namespace {
 
-void bind_qkv(const ModelConfig& config, NamedBinder& binder, DecoderLayer& layer) {
-  bind_attention_inputs(config, binder, {&layer.q_proj, &layer.k_proj, &layer.v_proj});
-  if (config.qk_norm != QkNorm::kNone) {
-    const bool whole = config.qk_norm == QkNorm::kWhole;
-    binder.rms_norm("attn_q_norm", whole ? config.q_width() : config.heads.head_dim, layer.q_norm);
-    binder.rms_norm("attn_k_norm", whole ? config.kv_width() : config.heads.head_dim, layer.k_norm);
+void bind_qk_norms(const ModelConfig& config, NamedBinder& binder, DecoderLayer& layer) {
+  const HeadShape& heads = config.heads;
+  switch (config.qk_norm) {
+    case QkNorm::kNone:
+      return;
+    case QkNorm::kHead:
+      binder.rms_norm("attn_q_norm", heads.head_dim, layer.q_norm);
+      return binder.rms_norm("attn_k_norm", heads.head_dim, layer.k_norm);
+    case QkNorm::kWhole:
+      binder.rms_norm("attn_q_norm", config.q_width(), layer.q_norm);
+      return binder.rms_norm("attn_k_norm", config.kv_width(), layer.k_norm);
+    case QkNorm::kOwnLayerNorms:
+      binder.own_layer_norms("attn_q_norm", {heads.num_heads, heads.head_dim}, layer.q_norm);
+      return binder.own_layer_norms("attn_k_norm", {heads.num_kv_heads, heads.head_dim},
+                                    layer.k_norm);
   }
 }
 
+void bind_qkv(const ModelConfig& config, NamedBinder& binder, DecoderLayer& layer) {
+  bind_attention_inputs(config, binder, {&layer.q_proj, &layer.k_proj, &layer.v_proj});
+  bind_qk_norms(config, binder, layer);
+  if (config.attention_sinks) binder.vector("attn_sinks", config.heads.num_heads, layer.sinks);
+}
+
+// One of the projections of all experts.
 void bind_stack(NamedBinder& binder, std::string_view name, const MatrixSpec& spec,
                 std::span<FeedForward> experts, LinearWeights FeedForward::* member) {
   std::vector<std::unique_ptr<WeightMatrix>> matrices(experts.size());
+  std::vector<VectorPart> biases;
   binder.stacked(name, spec, matrices);
-  for (std::size_t i = 0; i < experts.size(); ++i)
-    (experts[i].*member).weight = std::move(matrices[i]);
+  for (std::size_t i = 0; i < experts.size(); ++i) {
+    LinearWeights& target = experts[i].*member;
+    target.weight = std::move(matrices[i]);
+    biases.push_back({spec.out_features, &target.bias});
+  }
+  binder.stacked_biases(name, experts.size(), biases);
 }
 
 // Gate above up in one tensor, or in one each.
@@ -35,11 +56,15 @@ void bind_expanding_stacks(NamedBinder& binder, const MatrixSpec& spec,
     return;
   }
   std::vector<std::unique_ptr<WeightMatrix>> matrices(2 * experts.size());
+  std::vector<VectorPart> biases;
   binder.stacked_pairs("ffn_up_exps", spec, matrices);
-  for (std::size_t i = 0; i < experts.size(); ++i) {
-    experts[i].gate_proj.weight = std::move(matrices[2 * i]);
-    experts[i].up_proj.weight = std::move(matrices[2 * i + 1]);
+  for (std::size_t i = 0; i < matrices.size(); ++i) {
+    FeedForward& expert = experts[i / 2];
+    LinearWeights& target = i % 2 == 0 ? expert.gate_proj : expert.up_proj;
+    target.weight = std::move(matrices[i]);
+    biases.push_back({spec.out_features, &target.bias});
   }
+  binder.stacked_biases("ffn_up_exps", experts.size(), biases);
 }
 
 void bind_experts(const ModelConfig& config, NamedBinder& binder, ExpertMixture& mixture) {

@@ -24,8 +24,9 @@ struct DecoderLayer {
   LinearWeights q_proj;         // [num_heads * head_dim, hidden_size]
   LinearWeights k_proj;         // [num_kv_heads * head_dim, hidden_size]
   LinearWeights v_proj;         // [num_kv_heads * head_dim, hidden_size]
-  Norm q_norm;                  // [head_dim]
-  Norm k_norm;                  // [head_dim]
+  Norm q_norm;                  // [head_dim], of all heads or of each (see QkNorm)
+  Norm k_norm;                  // As q_norm.
+  std::vector<float> sinks;     // [num_heads]; empty: none.
   LinearWeights o_proj;         // [hidden_size, num_heads * head_dim]
   Norm attention_post_norm;     // [hidden_size]
   Norm feed_forward_norm;       // [hidden_size]

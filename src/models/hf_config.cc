@@ -417,10 +417,11 @@ Result<std::vector<float>> rope_list(const HfObject& config, const HfObject& rop
   return factors;
 }
 
-Status refuse_quantized(const HfObject& config) {
+Status refuse_quantized(const HfObject& config, const HfFamily& family) {
   HEARTH_ASSIGN_OR_RETURN(const auto quantization, config.object("quantization_config"));
   if (!quantization) return {};
   HEARTH_ASSIGN_OR_RETURN(const auto method, quantization->text("quant_method"));
+  if (method && !family.quantization.empty() && *method == family.quantization) return {};
   return make_status(StatusCode::kUnimplemented,
                      "{}: weights quantized by '{}' are not supported; supported are plain F32, "
                      "F16 and BF16 weights, and quantized ones as GGUF",
@@ -599,7 +600,7 @@ Result<const HfFamily*> hf_family_of(const HfObject& config) {
                  config.has("auto_map") ? " (the code that 'auto_map' names is never run)" : "",
                  supported_hf_classes());
   }
-  HEARTH_RETURN_IF_ERROR(refuse_quantized(config));
+  HEARTH_RETURN_IF_ERROR(refuse_quantized(config, *family));
   return family;
 }
 

@@ -116,7 +116,7 @@ INSTANTIATE_TEST_SUITE_P(Families, HfSameBits,
                                            "falcon", "falcon-two-norms", "glm4", "gptneox",
                                            "hunyuan", "olmo2", "olmo3", "olmoe", "phi2", "seed_oss",
                                            "stablelm", "stablelm-parallel", "starcoder",
-                                           "starcoder2"),
+                                           "starcoder2", "gpt-oss", "gpt-oss-mxfp4"),
                          case_name);
 
 // Some families' GGUF files hold the rotated pairs of Q and K side by side, so that the products of

@@ -1,6 +1,8 @@
 #include "models/hf_experts.h"
 
 #include <array>
+#include <string_view>
+#include <utility>
 
 #include "models/hf_config.h"
 #include "models/hf_llama_rows.h"
@@ -176,10 +178,76 @@ constexpr HfFamily granite_moe() {
   return family;
 }
 
+constexpr std::array<std::string_view, 2> kGptOssIgnored = {".rotary_emb.inv_freq", "_scales"};
+
+constexpr HfModule parameter(std::string_view name, std::string_view role,
+                             HfTransform transform = kNone) {
+  return {.name = name, .role = role, .transform = transform, .bare = true};
+}
+
+constexpr std::array kGptOssLayer =
+    joined(kTwoNorms, kSplitAttention,
+           std::array{
+               module("mlp.router", "ffn_gate_inp"),
+               parameter("self_attn.sinks", "attn_sinks.weight"),
+               parameter("mlp.experts.gate_up_proj_blocks", "ffn_up_exps.weight", kPairedMxfp4),
+               parameter("mlp.experts.gate_up_proj", "ffn_up_exps.weight", kPairedColumns),
+               parameter("mlp.experts.gate_up_proj_bias", "ffn_up_exps.bias", kPairedValues),
+               parameter("mlp.experts.down_proj_blocks", "ffn_down_exps.weight", kMxfp4),
+               parameter("mlp.experts.down_proj", "ffn_down_exps.weight", kExpertColumns),
+               parameter("mlp.experts.down_proj_bias", "ffn_down_exps.bias"),
+           });
+
+constexpr std::array kGptOssAliases = {HfAlias{"num_experts", "num_local_experts"}};
+
+constexpr std::array kGptOssBiases = {HfBias{"attn_", "attention_bias", true},
+                                      HfBias{"ffn_", "", true}};
+
+constexpr std::array kGptOssKeys =
+    joined(kWideKeys, std::array{
+                          required("num_local_experts", "expert_count"),
+                          required("num_experts_per_tok", "expert_used_count"),
+                      });
+
+Status check_gpt_oss(const HfObject& config, const HfFamily& family, MetadataWriter& /*out*/) {
+  constexpr std::array<std::pair<std::string_view, double>, 2> kConstants = {
+      {{"swiglu_alpha", 1.702}, {"swiglu_limit", 7.0}}};
+  for (const auto& [key, value] : kConstants) {
+    HEARTH_ASSIGN_OR_RETURN(const auto stated, config.number(key));
+    if (stated.value_or(value) == value) continue;
+    return make_status(StatusCode::kUnimplemented, "{}: '{}' is {}; {} is supported with {}",
+                       config.file(), key, *stated, family.class_name, value);
+  }
+  if (config.has("rope_parameters") || config.has("rope_scaling")) return {};
+  return make_status(StatusCode::kDataLoss, "{}: key 'rope_parameters' is missing", config.file());
+}
+
+constexpr HfFamily gpt_oss() {
+  HfFamily family = llama_like("GptOssForCausalLM", "gpt-oss");
+  family.layer_modules = kGptOssLayer;
+  family.keys = kGptOssKeys;
+  family.aliases = kGptOssAliases;
+  family.quantization = "mxfp4";
+  family.ignored = kGptOssIgnored;
+  family.biases = kGptOssBiases;
+  family.rope = {.theta = 150000.0};
+  family.windows = {.layers = HfWindowedLayers::kEverySecond,
+                    .listed = true,
+                    .must_be_stated = true,
+                    .size = 128};
+  family.translate_more = check_gpt_oss;
+  return family;
+}
+
 // Phi-3.5 MoE was published with the second name.
-constexpr std::array kExpertFamilies = {
-    granite_moe(), mixtral(),  olmoe(), phimoe("PhimoeForCausalLM"), phimoe("PhiMoEForCausalLM"),
-    qwen2_moe(),   qwen3_moe()};
+constexpr std::array kExpertFamilies = {gpt_oss(),
+                                        granite_moe(),
+                                        mixtral(),
+                                        olmoe(),
+                                        phimoe("PhimoeForCausalLM"),
+                                        phimoe("PhiMoEForCausalLM"),
+                                        qwen2_moe(),
+                                        qwen3_moe()};
 
 }  // namespace
 

@@ -17,8 +17,8 @@ namespace hearth {
 class HfObject;
 class MetadataWriter;
 
-// What happens to a tensor on its way from the file to its role. All but the first two and the last
-// make a copy.
+// What happens to a tensor on its way from the file to its role. All but the first two and
+// kPositions make a copy.
 enum class HfTransform : std::uint8_t {
   kNone,        // Used where it lies in the mapped file.
   kRow,         // A matrix of one row becomes a vector.
@@ -26,6 +26,14 @@ enum class HfTransform : std::uint8_t {
   kTransposed,  // A matrix [in_features, out_features]; vectors stay.
   kHeadwise,    // Rows of Q, K and V of each group of heads become all of Q, then K, then V.
   kPositions,   // Used where it lies, without the rows in front of the first token's position.
+  // All experts of a layer (see hf_expert_tensors.h).
+  kExpertColumns,  // [experts, in_features, out_features] become [experts, out_features,
+                   // in_features].
+  kPairedColumns,  // The same of gate and up, whose columns take turns: all of gate, then all of
+                   // up.
+  kPairedValues,   // Their biases [experts, 2 * out_features].
+  kMxfp4,          // Blocks [experts, out_features, groups, 16], with scales beside them.
+  kPairedMxfp4,    // The same of gate and up, whose rows take turns.
 };
 
 // "self_attn.q_proj" in a layer is the role "attn_q"; ".weight" and ".bias" are kept. One '*'
@@ -35,6 +43,7 @@ struct HfModule {
   std::string_view role;
   HfTransform transform = HfTransform::kNone;
   bool outside = false;  // Not below base_prefix.
+  bool bare = false;     // A parameter by itself: name and role are whole.
 };
 
 enum class HfKeyKind : std::uint8_t { kSize, kNumber, kFlag };
@@ -89,6 +98,8 @@ struct HfFamily {
   std::span<const HfModule> layer_modules;  // Below the layer's number.
   std::span<const HfKey> keys;
   std::span<const HfAlias> aliases;
+  // The `quant_method` of weights that the modules' transforms know; empty: none.
+  std::string_view quantization = {};
   // Keys of what is not supported: absent, null or false.
   std::span<const std::string_view> refused = {};
   std::string_view output_module = "lm_head";

@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "models/hf_expert_tensors.h"
+#include "models/hf_made_tensors.h"
 #include "tensor/quantize.h"
 
 namespace hearth {
@@ -91,8 +93,10 @@ std::optional<std::string> rewrite(std::string_view text, std::string_view patte
 std::optional<HfRole> find_role(std::span<const HfModule> modules, std::string_view name,
                                 std::string_view role_prefix) {
   const auto parts = split_kind(name);
-  if (!parts) return std::nullopt;
   for (const HfModule& row : modules) {
+    if (row.bare && row.name == name)
+      return HfRole{fmt::format("{}{}", role_prefix, row.role), row.transform};
+    if (row.bare || !parts) continue;
     const auto role = rewrite(parts->module, row.name, row.role);
     if (role) return HfRole{fmt::format("{}{}.{}", role_prefix, *role, parts->kind), row.transform};
   }
@@ -102,10 +106,12 @@ std::optional<HfRole> find_role(std::span<const HfModule> modules, std::string_v
 std::optional<std::string> find_spelling(std::span<const HfModule> modules, std::string_view role,
                                          std::string_view name_prefix) {
   const auto parts = split_kind(role);
-  if (!parts) return std::nullopt;
   for (const HfModule& row : modules) {
+    const std::string_view prefix = row.outside ? "" : name_prefix;
+    if (row.bare && row.role == role) return fmt::format("{}{}", prefix, row.name);
+    if (row.bare || !parts) continue;
     const auto name = rewrite(parts->module, row.role, row.name);
-    if (name) return fmt::format("{}{}.{}", row.outside ? "" : name_prefix, *name, parts->kind);
+    if (name) return fmt::format("{}{}.{}", prefix, *name, parts->kind);
   }
   return std::nullopt;
 }
@@ -125,14 +131,6 @@ Shape vector_shape(std::uint64_t length) {
   return shape;
 }
 
-Result<std::span<std::byte>> allocate(std::size_t size, ModelFileContent& content) {
-  if (size < AnonymousMapping::kHugePageBytes) return std::span(content.small.emplace_back(size));
-  HEARTH_ASSIGN_OR_RETURN(AnonymousMapping memory, AnonymousMapping::create(size));
-  const std::span<std::byte> bytes(memory.data(), size);
-  content.made.push_back(std::move(memory));
-  return bytes;
-}
-
 bool is_aligned(const TensorView& tensor) {
   const std::size_t alignment = dtype_info(tensor.dtype).block_bytes;
   return reinterpret_cast<std::uintptr_t>(tensor.data.data()) % alignment == 0;
@@ -141,20 +139,16 @@ bool is_aligned(const TensorView& tensor) {
 // The format does not promise that values lie at multiples of their size; kernels want it.
 Status align(TensorView& tensor, ModelFileContent& content) {
   if (is_aligned(tensor)) return {};
-  HEARTH_ASSIGN_OR_RETURN(const auto copy, allocate(tensor.data.size(), content));
+  HEARTH_ASSIGN_OR_RETURN(const auto copy, allocate_made(tensor.data.size(), content));
   std::memcpy(copy.data(), tensor.data.data(), copy.size());
   tensor.data = copy;
   return {};
 }
 
-Status wrong_shape(std::string_view name, const TensorView& tensor, std::string_view wanted) {
-  return make_status(StatusCode::kDataLoss, "tensor '{}' has shape {}, expected {}", name,
-                     tensor.shape.to_string(), wanted);
-}
-
 Status add_one(TensorView& tensor, ModelFileContent& content) {
+  if (tensor.name.ends_with(".bias")) return {};
   const std::size_t length = tensor.shape.num_elements();
-  HEARTH_ASSIGN_OR_RETURN(const auto copy, allocate(length * sizeof(float), content));
+  HEARTH_ASSIGN_OR_RETURN(const auto copy, allocate_made(length * sizeof(float), content));
   std::vector<float> values(length);
   dequantize_row(tensor.dtype, tensor.data, values);
   for (float& value : values)
@@ -165,27 +159,15 @@ Status add_one(TensorView& tensor, ModelFileContent& content) {
   return {};
 }
 
-// A band of rows at a time, so that what is read stays in the cache.
-void transpose_into(const TensorView& tensor, std::span<std::byte> out) {
-  constexpr std::size_t kBand = 32;
-  const std::size_t size = dtype_info(tensor.dtype).block_bytes;
-  const std::size_t rows = tensor.shape.dims[0];
-  const std::size_t cols = tensor.shape.dims[1];
-  for (std::size_t first = 0; first < rows; first += kBand) {
-    const std::size_t last = std::min(first + kBand, rows);
-    for (std::size_t col = 0; col < cols; ++col) {
-      for (std::size_t row = first; row < last; ++row) {
-        std::memcpy(out.data() + (col * rows + row) * size,
-                    tensor.data.data() + (row * cols + col) * size, size);
-      }
-    }
-  }
-}
-
 Status transpose(TensorView& tensor, ModelFileContent& content) {
   if (tensor.shape.rank != 2) return {};
-  HEARTH_ASSIGN_OR_RETURN(const auto copy, allocate(tensor.data.size(), content));
-  transpose_into(tensor, copy);
+  HEARTH_ASSIGN_OR_RETURN(const auto copy, allocate_made(tensor.data.size(), content));
+  transpose_into({.data = tensor.data.data(),
+                  .rows = tensor.shape.dims[0],
+                  .cols = tensor.shape.dims[1],
+                  .row_step = tensor.shape.dims[1],
+                  .size = dtype_info(tensor.dtype).block_bytes},
+                 copy.data());
   std::swap(tensor.shape.dims[0], tensor.shape.dims[1]);
   tensor.data = copy;
   return {};
@@ -199,10 +181,10 @@ Status gather_heads(std::string_view name, const HfTensorFacts& facts, TensorVie
   const std::size_t queries = facts.num_heads / groups;
   const std::size_t parts = groups * (queries + 2);
   if (tensor.shape.rank == 0 || tensor.shape.dims[0] % parts != 0) {
-    return wrong_shape(name, tensor,
+    return wrong_shape(name, tensor.shape,
                        fmt::format("Q, K and V of {} heads in {} groups", facts.num_heads, groups));
   }
-  HEARTH_ASSIGN_OR_RETURN(const auto copy, allocate(tensor.data.size(), content));
+  HEARTH_ASSIGN_OR_RETURN(const auto copy, allocate_made(tensor.data.size(), content));
   const std::size_t bytes = tensor.data.size() / parts;
   const auto move = [&](std::size_t from, std::size_t to, std::size_t count) {
     std::memcpy(copy.data() + to * bytes, tensor.data.data() + from * bytes, count * bytes);
@@ -219,7 +201,7 @@ Status gather_heads(std::string_view name, const HfTensorFacts& facts, TensorVie
 
 Status as_row(std::string_view name, TensorView& tensor) {
   if (tensor.shape.rank != 2 || tensor.shape.dims[0] != 1) {
-    return wrong_shape(name, tensor, "a matrix of one row");
+    return wrong_shape(name, tensor.shape, "a matrix of one row");
   }
   tensor.shape = vector_shape(tensor.shape.dims[1]);
   return {};
@@ -227,7 +209,7 @@ Status as_row(std::string_view name, TensorView& tensor) {
 
 Status skip_rows(std::string_view name, std::size_t count, TensorView& tensor) {
   if (tensor.shape.rank != 2 || tensor.shape.dims[0] <= count) {
-    return wrong_shape(name, tensor, fmt::format("a matrix of more than {} rows", count));
+    return wrong_shape(name, tensor.shape, fmt::format("a matrix of more than {} rows", count));
   }
   const std::size_t row_bytes = tensor.data.size() / tensor.shape.dims[0];
   tensor.shape.dims[0] -= count;
@@ -250,6 +232,13 @@ Status apply(HfTransform transform, std::string_view name, const HfTensorFacts& 
       return gather_heads(name, facts, tensor, content);
     case HfTransform::kPositions:
       return skip_rows(name, facts.position_offset, tensor);
+    case HfTransform::kExpertColumns:
+    case HfTransform::kPairedColumns:
+    case HfTransform::kPairedValues:
+      return arrange_experts(transform, name, tensor, content);
+    case HfTransform::kMxfp4:
+    case HfTransform::kPairedMxfp4:
+      return {};  // Not without their scales: see add_mxfp4().
   }
   return {};
 }
@@ -263,6 +252,23 @@ bool repeats_embedding(const SafetensorsTensor& output,
   });
   return embedding != tensors.end() && embedding->type == output.type &&
          embedding->shape == output.shape && std::ranges::equal(embedding->data, output.data);
+}
+
+Status add_mxfp4(const SafetensorsTensor& blocks, const HfRole& role,
+                 const std::vector<SafetensorsTensor>& tensors, ModelFileContent& content) {
+  constexpr std::string_view kBlocks = "blocks";
+  const std::string name =
+      fmt::format("{}scales", blocks.name.substr(0, blocks.name.size() - kBlocks.size()));
+  const auto scales = std::ranges::find(tensors, name, &SafetensorsTensor::name);
+  if (scales == tensors.end()) {
+    return make_status(StatusCode::kDataLoss, "tensor '{}' is missing beside '{}'", name,
+                       blocks.name);
+  }
+  HEARTH_ASSIGN_OR_RETURN(TensorView tensor, join_mxfp4(role.transform, blocks, *scales, content));
+  tensor.name = role.name;
+  content.tensors.push_back(std::move(tensor));
+  HEARTH_RETURN_IF_ERROR(check_mapped(content.mappings, blocks.data, nullptr));
+  return check_mapped(content.mappings, scales->data, nullptr);
 }
 
 Status add_tensor(const SafetensorsTensor& source, const std::optional<HfRole>& role,
@@ -316,7 +322,11 @@ Status add_hf_tensors(const std::vector<SafetensorsTensor>& tensors, const HfFam
     // As transformers does since its version 5: one that differs is used although the key says
     // tied.
     if (is_output && facts.tied && repeats_embedding(tensor, tensors, family)) continue;
-    HEARTH_RETURN_IF_ERROR(add_tensor(tensor, hf_role_of(family, tensor.name), facts, content));
+    const auto role = hf_role_of(family, tensor.name);
+    const bool joined = role && (role->transform == HfTransform::kMxfp4 ||
+                                 role->transform == HfTransform::kPairedMxfp4);
+    HEARTH_RETURN_IF_ERROR(joined ? add_mxfp4(tensor, *role, tensors, content)
+                                  : add_tensor(tensor, role, facts, content));
   }
   if (!facts.tied && !has_output) {
     return make_status(StatusCode::kDataLoss,
@@ -332,7 +342,7 @@ Status add_hf_tensor(const SafetensorsTensor& tensor, std::string role, ModelFil
 
 Status add_made_tensor(std::string name, std::span<const float> values, ModelFileContent& content) {
   const auto bytes = std::as_bytes(values);
-  HEARTH_ASSIGN_OR_RETURN(const auto copy, allocate(bytes.size(), content));
+  HEARTH_ASSIGN_OR_RETURN(const auto copy, allocate_made(bytes.size(), content));
   std::ranges::copy(bytes, copy.begin());
   content.tensors.push_back({std::move(name), DType::kF32, vector_shape(values.size()), copy});
   return {};

@@ -84,7 +84,18 @@ class NamedBinder {
   }
 
   void rms_norm(std::string_view name, std::size_t length, Norm& target) {
-    binder_.vector(weight(name), length, Presence::kRequired, target.gain);
+    vector(name, length, target.gain);
+  }
+
+  // LayerNorms without biases side by side, each with gains of its own: a matrix of these.
+  void own_layer_norms(std::string_view name, const MatrixSpec& shape, Norm& target) {
+    const VectorPart gains[] = {{shape.out_features * shape.in_features, &target.gain}};
+    binder_.stacked_vectors(weight(name), shape.out_features, Presence::kRequired, gains);
+    target.bias.assign(target.gain.size(), 0.0f);
+  }
+
+  void vector(std::string_view name, std::size_t length, std::vector<float>& target) {
+    binder_.vector(weight(name), length, Presence::kRequired, target);
   }
 
   void linear(std::string_view name, std::size_t out_features, std::size_t in_features,
@@ -113,6 +124,12 @@ class NamedBinder {
   void stacked_pairs(std::string_view name, const MatrixSpec& spec,
                      std::span<std::unique_ptr<WeightMatrix>> targets) {
     binder_.stacked_matrices(weight(name), spec, targets, /*group_size=*/2);
+  }
+
+  // Biases of the stack's matrices, in `num_rows` rows.
+  void stacked_biases(std::string_view name, std::size_t num_rows,
+                      std::span<const VectorPart> parts) {
+    binder_.stacked_vectors(bias(name), num_rows, bias_presence(), parts);
   }
 
   void ignore(std::string_view name) { binder_.ignore(weight(name)); }

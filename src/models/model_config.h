@@ -56,11 +56,12 @@ enum class NormPlacement : std::uint8_t {
   kPost,     // On the residual stream, behind each of them: encoders.
 };
 
-// RMS norms of Q and K.
+// Norms of Q and K.
 enum class QkNorm : std::uint8_t {
   kNone,
-  kHead,   // Of each head by itself.
-  kWhole,  // Of all heads together.
+  kHead,           // An RMS norm of each head by itself.
+  kWhole,          // One of all heads together.
+  kOwnLayerNorms,  // A LayerNorm of each head by itself, with gains of its own and no biases.
 };
 
 enum class PositionEncoding : std::uint8_t {
@@ -125,6 +126,7 @@ struct ModelConfig {
   // Added to the scores of all layers: a number per head and bucket of distances (see
   // distance_bucket()); 0: nothing.
   std::size_t num_distance_buckets = 0;
+  bool attention_sinks = false;  // Of each layer's heads; see AttentionParams.
   bool required_biases = false;  // Every projection of a layer has one; else each may have one.
 
   Activation activation = Activation::kSilu;

@@ -48,7 +48,8 @@ Status read_yarn(const ConfigReader& reader, const Architecture& row, RopeConfig
                           reader.positive_number("rope.scaling.yarn_beta_fast", 32.0));
   HEARTH_ASSIGN_OR_RETURN(rope.yarn_beta_slow,
                           reader.positive_number("rope.scaling.yarn_beta_slow", 1.0));
-  HEARTH_ASSIGN_OR_RETURN(rope.yarn_truncate, reader.flag("rope.scaling.yarn_truncate", true));
+  HEARTH_ASSIGN_OR_RETURN(rope.yarn_truncate,
+                          reader.flag("rope.scaling.yarn_truncate", row.yarn_truncate));
   return {};
 }
 

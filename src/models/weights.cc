@@ -23,6 +23,24 @@ Shape make_shape(std::initializer_list<std::size_t> dims) {
   return shape;
 }
 
+std::size_t total_length(std::span<const VectorPart> parts) {
+  std::size_t total = 0;
+  for (const VectorPart& part : parts)
+    total += part.length;
+  return total;
+}
+
+// To each part its own values; nothing where there are none.
+void deal_out(std::span<const float> values, std::span<const VectorPart> parts) {
+  if (values.empty()) return;
+  std::size_t first = 0;
+  for (const VectorPart& part : parts) {
+    const auto own = values.subspan(first, part.length);
+    part.target->assign(own.begin(), own.end());
+    first += part.length;
+  }
+}
+
 }  // namespace
 
 void WeightBinder::add_problem(std::string text) {
@@ -164,29 +182,30 @@ void WeightBinder::stacked_matrices(std::string_view name, const MatrixSpec& spe
     bind(*tensor, {i * spec.out_features, spec.out_features}, spec.use, targets[i]);
 }
 
+std::vector<float> WeightBinder::values(std::string_view name, const Shape& shape,
+                                        Presence presence) {
+  const TensorView* tensor = find(name, shape, presence);
+  if (tensor == nullptr) return {};
+  check(*tensor, tensor->data);
+  std::vector<float> result(shape.num_elements());
+  dequantize_row(tensor->dtype, tensor->data, result);
+  return result;
+}
+
 void WeightBinder::vector(std::string_view name, std::size_t length, Presence presence,
                           std::vector<float>& target) {
-  const TensorView* tensor = find(name, make_shape({length}), presence);
-  if (tensor == nullptr) return;
-  check(*tensor, tensor->data);
-  target.resize(length);
-  dequantize_row(tensor->dtype, tensor->data, target);
+  target = values(name, make_shape({length}), presence);
 }
 
 void WeightBinder::fused_vectors(std::string_view name, Presence presence,
                                  std::span<const VectorPart> parts) {
-  std::size_t total = 0;
-  for (const VectorPart& part : parts)
-    total += part.length;
-  std::vector<float> values;
-  vector(name, total, presence, values);
-  if (values.empty()) return;
-  auto begin = values.begin();
-  for (const VectorPart& part : parts) {
-    const auto end = begin + static_cast<std::ptrdiff_t>(part.length);
-    part.target->assign(begin, end);
-    begin = end;
-  }
+  deal_out(values(name, make_shape({total_length(parts)}), presence), parts);
+}
+
+void WeightBinder::stacked_vectors(std::string_view name, std::size_t num_rows, Presence presence,
+                                   std::span<const VectorPart> parts) {
+  const std::size_t total = total_length(parts);
+  deal_out(values(name, make_shape({num_rows, total / num_rows}), presence), parts);
 }
 
 bool WeightBinder::is_undeclared(const TensorView& tensor) const {

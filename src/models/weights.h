@@ -63,6 +63,9 @@ class WeightBinder {
   // Binds a vector [length], dequantized to float32. Stays empty when an optional one is absent.
   void vector(std::string_view name, std::size_t length, Presence presence,
               std::vector<float>& target);
+  // Binds the vectors of a tensor [num_rows, sum of lengths / num_rows]; all rows are as long.
+  void stacked_vectors(std::string_view name, std::size_t num_rows, Presence presence,
+                       std::span<const VectorPart> parts);
   // Binds the parts of a vector [sum of lengths].
   void fused_vectors(std::string_view name, Presence presence, std::span<const VectorPart> parts);
   bool has(std::string_view name) const { return file_.find_tensor(name) != nullptr; }
@@ -100,6 +103,8 @@ class WeightBinder {
   // That is of no use here, as far as every tensor of use has been declared.
   bool is_undeclared(const TensorView& tensor) const;
   const TensorView* find(std::string_view name, const Shape& expected, Presence presence);
+  // Dequantized; empty when there is no such tensor.
+  std::vector<float> values(std::string_view name, const Shape& shape, Presence presence);
   // Read once, by all threads, which also brings the tensor's pages in.
   bool is_finite(const TensorView& tensor) const;
   // Names the tensor and the first place that is not.

@@ -18,6 +18,7 @@ import sys
 
 import gguf
 import numpy as np
+import safetensors.torch
 import torch
 import transformers
 
@@ -60,6 +61,7 @@ OLMO2 = LLAMA | {"post_attention_layernorm": "post_attention_norm", "post_feedfo
 GLM = LLAMA | {"post_self_attn_layernorm": "post_attention_norm", "post_mlp_layernorm": "post_ffw_norm"}
 HUNYUAN = LLAMA | {"self_attn.query_layernorm": "attn_q_norm", "self_attn.key_layernorm": "attn_k_norm"}
 SEED = LLAMA | {"post_attention_layernorm": "post_attention_norm"}
+GPT_OSS = SEED | {"self_attn.sinks": "attn_sinks"}
 STARCODER2 = LLAMA | {"mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down"}
 PHI = LLAMA | {"self_attn.dense": "attn_output", "mlp.fc1": "ffn_up", "mlp.fc2": "ffn_down"}
 GPT_NEOX = {
@@ -211,6 +213,17 @@ def granite_keys(writer, config):
         expert_keys(writer, config)
 
 
+def gpt_oss_keys(writer, config):
+    expert_keys(writer, config)
+    writer.add_expert_feed_forward_length(config.intermediate_size)
+    window_keys(writer, config)
+    rope = config.rope_parameters
+    writer.add_rope_freq_base(rope["rope_theta"])
+    writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+    writer.add_rope_scaling_factor(rope["factor"])
+    writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+
+
 def falcon_keys(writer, config):
     writer.add_tensor_data_layout("jploski")
 
@@ -244,6 +257,14 @@ def phimoe(original=None, jitter=0.01):
         short_mscale=1.2, long_mscale=0.8, original_max_position_embeddings=original))
     return Family("phimoe", "Phimoe", keys=phimoe_keys, **rope, num_local_experts=4, num_experts_per_tok=2,
                   router_jitter_noise=jitter, attention_bias=True, lm_head_bias=True, tie_word_embeddings=False)
+
+
+def gpt_oss(**options):
+    rope = dict(rope_type="yarn", rope_theta=10000.0, factor=8.0, original_max_position_embeddings=16,
+                truncate=False)
+    return Family("gpt-oss", "GptOss", GPT_OSS, keys=gpt_oss_keys, **UNTIED, **(dict(
+        rope_parameters=rope, intermediate_size=32, head_dim=16, sliding_window=12, num_local_experts=3,
+        num_experts_per_tok=2) | options))
 
 
 def partial(factor):
@@ -309,6 +330,8 @@ CASES = {
     "gemma2": gemma("Gemma2", "gemma2", GEMMA2, gemma2_keys, **GEMMA2_OPTIONS),
     "gemma3": gemma("Gemma3", "gemma3", GEMMA2, gemma3_keys, num_hidden_layers=6, sliding_window=12,
                     query_pre_attn_scalar=16, rope_parameters=GEMMA3_ROPE),
+    "gpt-oss": gpt_oss(),
+    "gpt-oss-mxfp4": gpt_oss(hidden_size=64, intermediate_size=32, num_hidden_layers=1),
     "gpt2": Family("gpt2", "GPT2", GPT2, gpt2_tensor, n_embd=32, n_positions=128, n_inner=None, **FLAT),
     "granite": Family("granite", "Granite", LLAMA, interleaved_tensor, granite_keys, **GRANITE_OPTIONS),
     "granitemoe": Family("granitemoe", "GraniteMoe", LLAMA, interleaved_tensor, granite_keys, **GRANITE_OPTIONS,
@@ -370,6 +393,10 @@ def make_model(family, seed):
                 parameter.normal_(0.0, 0.3)
             elif "norm" in name or ".ln_" in name:
                 parameter.uniform_(center - 0.5, center + 0.5)
+            elif name.endswith("sinks"):
+                parameter.uniform_(-1.0, 3.0)
+            elif name.endswith("gate_up_proj") and family.cls == "GptOss":
+                parameter.normal_(0.0, 1.2)  # So that some inner activations reach their limit.
             elif parameter.ndim > 1:
                 parameter.normal_(0.0, 0.35)
     round_cache(model)
@@ -387,6 +414,54 @@ def lively_model(family):
     return max(models, key=lambda model: len(set(golden_of(model)["greedy"])))
 
 
+def round_to_mxfp4(values):
+    """[..., in_features] to its blocks of 4-bit floats and exponents, and to what these stand for."""
+    levels = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6], np.float32)
+    groups = values.reshape(*values.shape[:-1], -1, 32)
+    exponents = np.ceil(np.log2(np.abs(groups).max(axis=-1) / 6))
+    scaled = groups / np.exp2(exponents)[..., None]
+    codes = np.abs(np.abs(scaled)[..., None] - levels).argmin(axis=-1)
+    rounded = np.sign(scaled) * levels[codes] * np.exp2(exponents)[..., None]
+    codes = (codes + 8 * (scaled < 0)).astype(np.uint8)
+    blocks = codes[..., 0::2] | codes[..., 1::2] << 4
+    return blocks, (exponents + 127).astype(np.uint8), rounded.reshape(values.shape).astype(np.float32)
+
+
+def quantize_experts(model):
+    """Rounds the experts' matrices in place. Returns the tensors that stand for them in a directory."""
+    stored = {}
+    for name, parameter in model.named_parameters():
+        if not name.endswith(("gate_up_proj", "down_proj")):
+            continue
+        blocks, scales, rounded = round_to_mxfp4(parameter.detach().numpy().swapaxes(1, 2))
+        with torch.no_grad():
+            parameter.copy_(torch.from_numpy(rounded.swapaxes(1, 2).copy()))
+        stored |= {f"{name}_blocks": torch.from_numpy(np.ascontiguousarray(blocks)),
+                   f"{name}_scales": torch.from_numpy(np.ascontiguousarray(scales))}
+    return stored
+
+
+def save_mxfp4(folder, model, stored):
+    tensors = {name: value.contiguous() for name, value in model.state_dict().items()
+               if f"{name}_blocks" not in stored}
+    safetensors.torch.save_file(tensors | stored, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = dict(quant_method="mxfp4", modules_to_not_convert=["model.layers.*.self_attn"])
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+
+
+def gpt_oss_experts(prefix, kind, value):
+    if kind.startswith("gate_up_proj"):
+        parts = {"ffn_gate_exps": value[..., 0::2], "ffn_up_exps": value[..., 1::2]}
+    else:
+        parts = {"ffn_down_exps": value}
+    for role, part in parts.items():
+        if kind.endswith("bias"):
+            yield f"{prefix}{role}.bias", part
+        else:
+            yield f"{prefix}{role}.weight", part.swapaxes(1, 2)
+
+
 def tensors_of(family, model):
     for name, parameter in model.named_parameters():
         value = parameter.detach().numpy()
@@ -395,6 +470,9 @@ def tensors_of(family, model):
             _, _, layer, name = name.split(".", 3)
             prefix = f"blk.{layer}."
         name = name.replace("block_sparse_moe", "mlp")
+        if name.startswith("mlp.experts.") and family.cls == "GptOss":
+            yield from gpt_oss_experts(prefix, name.rsplit(".")[-1], value)
+            continue
         if name == "mlp.experts.gate_up_proj":
             gate, up = np.split(value, 2, axis=1)
             yield f"{prefix}ffn_gate_exps.weight", gate
@@ -406,7 +484,16 @@ def tensors_of(family, model):
         yield f"{prefix}{role}.{kind}", value
 
 
-def write_gguf(path, family, model):
+def gguf_mxfp4(values):
+    """In a GGUF block the exponent comes first, and nibbles of values 16 apart share a byte."""
+    blocks, scales, rounded = round_to_mxfp4(values)
+    assert np.array_equal(values, rounded)
+    codes = np.stack([blocks & 15, blocks >> 4], axis=-1).reshape(*blocks.shape[:-1], 32)
+    packed = codes[..., :16] | codes[..., 16:] << 4
+    return np.concatenate([scales[..., None], packed], axis=-1).reshape(*values.shape[:-1], -1)
+
+
+def write_gguf(path, family, model, mxfp4=False):
     config = model.config
     writer = gguf.GGUFWriter(path, family.architecture)
     writer.add_name(f"tiny random {family.architecture}")
@@ -431,7 +518,12 @@ def write_gguf(path, family, model):
         writer.add_value_length(config.head_dim)
     family.keys(writer, config)
     for name, value in tensors_of(family, model):
-        writer.add_tensor(name, np.ascontiguousarray(value))
+        value = np.ascontiguousarray(value)
+        if mxfp4 and name.endswith("exps.weight"):
+            mxfp4_type = gguf.GGMLQuantizationType.MXFP4
+            writer.add_tensor(name, gguf_mxfp4(value), raw_dtype=mxfp4_type)
+        else:
+            writer.add_tensor(name, value)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -447,11 +539,14 @@ def main():
     for name in [options.only] if options.only else CASES:
         family = CASES[name]
         model = lively_model(family)
-        write_gguf(options.out / f"{name}.gguf", family, model)
+        stored = quantize_experts(model) if name.endswith("mxfp4") else {}
+        write_gguf(options.out / f"{name}.gguf", family, model, bool(stored))
         golden = golden_of(model) | dict(float16_cache=round_cache(model))
         (options.out / f"{name}.json").write_text(json.dumps(golden, separators=(",", ":")) + "\n")
         if options.hf:
             model.save_pretrained(options.hf / name)
+            if stored:
+                save_mxfp4(options.hf / name, model, stored)
         spread = np.abs(np.array(golden["logits"])).max()
         print(f"{name}: largest logit {spread:.1f}, greedy {golden['greedy']}")
 
