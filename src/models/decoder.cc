@@ -155,9 +155,7 @@ void Decoder::norm_queries_and_keys(const DecoderLayer& layer, std::size_t num_t
 
 void Decoder::norm_heads(const Norm& norm, MatrixView heads) {
   if (config_.qk_norm != QkNorm::kOwnLayerNorms) {
-    const std::size_t len = norm.gain.size();
-    const MatrixView parts = {heads.data, heads.rows * heads.cols / len, len, len};
-    return device_.norm(parts, norm_of(norm), parts);
+    return norm_parts(device_, norm, config_.norm_epsilon, heads);
   }
   const std::size_t head_dim = config_.heads.head_dim;
   for (std::size_t first = 0; first < heads.cols; first += head_dim) {

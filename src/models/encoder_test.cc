@@ -263,7 +263,8 @@ INSTANTIATE_TEST_SUITE_P(Cases, GoldenEncoder,
                                            "bert-dense-behind", "bert-classifier", "roberta-mean",
                                            "xlm-roberta-cls", "xlm-roberta-reranker",
                                            "distilbert-last", "distilbert-labels",
-                                           "modernbert-mean", "modernbert-classifier", "mpnet-mean",
+                                           "gemma-embedding", "modernbert-mean",
+                                           "modernbert-classifier", "mpnet-mean",
                                            "mpnet-classifier", "nomic-bert-mean", "qwen3-last"),
                          [](const auto& case_info) {
                            std::string name = case_info.param;
@@ -412,7 +413,8 @@ TEST(Encoders, AreNoDecodersAndTheOtherWayRound) {
   const auto as_encoder = load_encoder(decoder, *device, {kMaxTokens, kMaxSequences});
   ASSERT_FALSE(as_encoder.has_value());
   EXPECT_EQ(as_encoder.error().code(), StatusCode::kUnimplemented);
-  EXPECT_NE(as_encoder.error().message().find("supported: bert, modern-bert, mpnet, nomic-bert"),
+  EXPECT_NE(as_encoder.error().message().find(
+                "supported: bert, gemma-embedding, modern-bert, mpnet, nomic-bert"),
             std::string::npos);
 }
 

@@ -15,6 +15,10 @@ void bind_table(WeightBinder& binder, std::string_view name, std::size_t rows, s
 void bind_layer(const ModelConfig& config, std::size_t idx, NamedBinder binder,
                 EncoderLayer& layer) {
   bind_attention_inputs(config, binder, {&layer.q_proj, &layer.k_proj, &layer.v_proj});
+  if (config.qk_norm == QkNorm::kHead) {
+    binder.rms_norm("attn_q_norm", config.heads.head_dim, layer.q_norm);
+    binder.rms_norm("attn_k_norm", config.heads.head_dim, layer.k_norm);
+  }
   binder.linear("attn_output", config.hidden_size, config.q_width(), layer.o_proj);
   bind_feed_forward(config, binder, "", config.intermediate_size, layer.feed_forward);
   if (config.norm_placement == NormPlacement::kPost) {
@@ -22,7 +26,12 @@ void bind_layer(const ModelConfig& config, std::size_t idx, NamedBinder binder,
     binder.norm("layer_output_norm", layer.feed_forward_post_norm);
     return;
   }
-  if (idx > 0 || binder.has("attn_norm")) binder.norm("attn_norm", layer.attention_norm);
+  if (config.norm_placement == NormPlacement::kPrePost) {
+    binder.norm("post_attention_norm", layer.attention_out_norm);
+    binder.norm("post_ffw_norm", layer.feed_forward_out_norm);
+  }
+  if (idx > 0 || !config.embedding_norm || binder.has("attn_norm"))
+    binder.norm("attn_norm", layer.attention_norm);
   binder.norm("ffn_norm", layer.feed_forward_norm);
 }
 

@@ -14,13 +14,18 @@ namespace hearth {
 struct EncoderLayer {
   // Norms stand in front of attention and feed-forward or behind them, and those that do not are
   // empty. The first of those in front may be missing: the embedding's norm is enough.
+  // Or they stand on what each of the two adds.
   Norm attention_norm;     // [hidden_size]
   Norm feed_forward_norm;  // [hidden_size]
   LinearWeights q_proj;    // [num_heads * head_dim, hidden_size]
   LinearWeights k_proj;    // [num_kv_heads * head_dim, hidden_size]
   LinearWeights v_proj;    // [num_kv_heads * head_dim, hidden_size]
+  Norm q_norm;             // [head_dim]
+  Norm k_norm;             // [head_dim]
   LinearWeights o_proj;    // [hidden_size, num_heads * head_dim]
   FeedForward feed_forward;
+  Norm attention_out_norm;      // [hidden_size]
+  Norm feed_forward_out_norm;   // [hidden_size]
   Norm attention_post_norm;     // [hidden_size]
   Norm feed_forward_post_norm;  // [hidden_size]
 };

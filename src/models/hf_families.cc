@@ -185,6 +185,25 @@ constexpr HfFamily gemma3() {
   return family;
 }
 
+Status add_embedding_gemma(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  constexpr std::string_view kKey = "use_bidirectional_attention";
+  HEARTH_ASSIGN_OR_RETURN(const auto both_ways, config.flag(kKey));
+  if (!both_ways.value_or(false)) {
+    return make_status(StatusCode::kUnimplemented,
+                       "{}: '{}' is false; {} is supported where attention looks both ways",
+                       config.file(), kKey, family.class_name);
+  }
+  return add_query_scale(config, family, out);
+}
+
+constexpr HfFamily embedding_gemma() {
+  HfFamily family = gemma3();
+  family.class_name = "Gemma3TextModel";
+  family.architecture = "gemma-embedding";
+  family.translate_more = add_embedding_gemma;
+  return family;
+}
+
 constexpr std::array kErnieBiases = {HfBias{"attn_", "use_bias"}, HfBias{"ffn_", "use_bias"}};
 
 constexpr HfFamily ernie4_5() {
@@ -461,17 +480,29 @@ constexpr HfFamily bloom() {
 }
 
 constexpr std::array kFamilies = {
-    bloom(),     big_code(),
-    ernie4_5(),  exaone4(),
-    gemma(),     gemma2(),
-    gemma3(),    glm(),
-    glm4(),      gpt2(),
-    granite(),   hunyuan(),
-    internlm3(), llama_like("LlamaForCausalLM", "llama"),
-    ministral(), mistral(),
-    olmo2(),     olmo3(),
-    phi3(),      qwen2(),
-    qwen3(),     seed_oss(),
+    bloom(),
+    big_code(),
+    ernie4_5(),
+    exaone4(),
+    gemma(),
+    gemma2(),
+    gemma3(),
+    embedding_gemma(),
+    glm(),
+    glm4(),
+    gpt2(),
+    granite(),
+    hunyuan(),
+    internlm3(),
+    llama_like("LlamaForCausalLM", "llama"),
+    ministral(),
+    mistral(),
+    olmo2(),
+    olmo3(),
+    phi3(),
+    qwen2(),
+    qwen3(),
+    seed_oss(),
     smollm3(),
 };
 

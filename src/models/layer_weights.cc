@@ -19,6 +19,14 @@ ConstMatrixView run_expansion(Device& device, Activation activation, const FeedF
   return buffers.gate;
 }
 
+void norm_parts(Device& device, const Norm& norm, float epsilon, MatrixView rows) {
+  if (norm.gain.empty()) return;
+  const std::size_t len = norm.gain.size();
+  HEARTH_CHECK(rows.stride == rows.cols && rows.cols % len == 0);
+  const MatrixView parts = {rows.data, rows.rows * (rows.cols / len), len, len};
+  device.norm(parts, norm.view(epsilon), parts);
+}
+
 void bind_attention_inputs(const ModelConfig& config, NamedBinder& binder,
                            const AttentionInputs& targets) {
   const std::size_t q = config.q_width();

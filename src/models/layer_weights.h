@@ -49,6 +49,9 @@ struct FeedForwardBuffers {
   MatrixView up;
 };
 
+// Norms, in place, of parts of each row as long as the norm; none where it is empty.
+void norm_parts(Device& device, const Norm& norm, float epsilon, MatrixView rows);
+
 // The inner activations: one of the buffers.
 ConstMatrixView run_expansion(Device& device, Activation activation, const FeedForward& weights,
                               ConstMatrixView input, const FeedForwardBuffers& buffers);

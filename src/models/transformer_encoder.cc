@@ -26,6 +26,7 @@ void for_each_buffer(EncoderBuffers& b, const EncoderPlan& plan, const EncoderLi
   visit(b.attention, tokens * config.q_width());
   visit(b.gate, config.gated ? tokens * config.intermediate_size : 0);
   visit(b.up, tokens * config.intermediate_size);
+  visit(b.block_out, config.norm_placement == NormPlacement::kPrePost ? tokens * hidden : 0);
   visit(b.rope, rope_len(LayerRope::kGlobal, config.rope));
   visit(b.local_rope, rope_len(LayerRope::kLocal, config.local_rope));
   visit(b.pooled, sequences * hidden);
@@ -121,6 +122,8 @@ MatrixView TransformerEncoder::embed() {
   const std::size_t num_tokens = batch_.num_tokens;
   const MatrixView residual = rows_of(buffers_.residual, num_tokens, plan_.transformer.hidden_size);
   device_.embed(*weights_.token_embedding, std::span(batch_.tokens).first(num_tokens), residual);
+  if (plan_.transformer.embedding_scale != 1.0f)
+    device_.scale(residual, plan_.transformer.embedding_scale);
   if (weights_.token_types) add_table_rows(*weights_.token_types, batch_.token_types, residual);
   if (weights_.position_embedding) {
     add_table_rows(*weights_.position_embedding, batch_.positions, residual);
@@ -164,6 +167,8 @@ MatrixView TransformerEncoder::attend(std::size_t idx, ConstMatrixView input) {
   const MatrixView attention = rows_of(buffers_.attention, input.rows, config.q_width());
   const LinearOutput qkv[] = {layer.q_proj.into(q), layer.k_proj.into(k), layer.v_proj.into(v)};
   device_.linear(input, qkv);
+  norm_parts(device_, layer.q_norm, config.norm_epsilon, q);
+  norm_parts(device_, layer.k_norm, config.norm_epsilon, k);
   rotate(plan.rope, q, k);
   device_.store_kv(k, v, batch_.sequences, config.heads, kv_.layer(0));
   device_.attention(q, batch_.sequences,
@@ -194,22 +199,28 @@ void TransformerEncoder::finish_layer(const EncoderLayer& layer, ConstMatrixView
   const FeedForwardBuffers buffers = {
       .gate = rows_of(buffers_.gate, residual.rows, config.intermediate_size),
       .up = rows_of(buffers_.up, residual.rows, config.intermediate_size)};
-  add(layer.o_proj, attention, residual);
+  add(layer.o_proj, attention, layer.attention_out_norm, residual);
   if (!layer.attention_post_norm.gain.empty()) {
     device_.norm(residual, norm_of(layer.attention_post_norm), residual);
   }
   const ConstMatrixView inner = run_expansion(device_, config.activation, layer.feed_forward,
                                               normed(layer.feed_forward_norm, residual), buffers);
-  add(layer.feed_forward.down_proj, inner, residual);
+  add(layer.feed_forward.down_proj, inner, layer.feed_forward_out_norm, residual);
   if (!layer.feed_forward_post_norm.gain.empty()) {
     device_.norm(residual, norm_of(layer.feed_forward_post_norm), residual);
   }
 }
 
 void TransformerEncoder::add(const LinearWeights& projection, ConstMatrixView input,
-                             MatrixView residual) {
-  const LinearOutput out[] = {projection.into(residual, /*accumulate=*/true)};
+                             const Norm& norm, MatrixView residual) {
+  const bool direct = norm.gain.empty();
+  const MatrixView target =
+      direct ? residual : rows_of(buffers_.block_out, residual.rows, residual.cols);
+  const LinearOutput out[] = {projection.into(target, /*accumulate=*/direct)};
   device_.linear(input, out);
+  if (direct) return;
+  device_.norm(target, norm_of(norm), target);
+  device_.add_scaled(target, 1.0f, residual);
 }
 
 MatrixView TransformerEncoder::mean_rows(MatrixView residual) {

@@ -31,6 +31,7 @@ struct EncoderBuffers {
   StepBuffer<float> attention;   // [T, num_heads * head_dim]
   StepBuffer<float> gate;        // [T, intermediate_size]
   StepBuffer<float> up;          // [T, intermediate_size]
+  StepBuffer<float> block_out;   // [T, hidden_size], of norms on what is added
   StepBuffer<float> rope;        // cos and sin of the angles of ModelConfig::rope
   StepBuffer<float> local_rope;  // and local_rope: [T, rope_dim / 2, 2]
   StepBuffer<float> pooled;      // [S, hidden_size]
@@ -64,7 +65,9 @@ class TransformerEncoder final : public Encoder {
   void rotate(LayerRope kind, MatrixView q, MatrixView k);
   // Adds attention and feed-forward to the residual stream.
   void finish_layer(const EncoderLayer& layer, ConstMatrixView attention, MatrixView residual);
-  void add(const LinearWeights& projection, ConstMatrixView input, MatrixView residual);
+  // Adds projection x input to the residual stream, through the norm if there is one.
+  void add(const LinearWeights& projection, ConstMatrixView input, const Norm& norm,
+           MatrixView residual);
   // The input of attention or feed-forward: the residual stream, or its norm.
   ConstMatrixView normed(const Norm& norm, MatrixView residual);
   bool reads_one_row() const { return plan_.pooling != Pooling::kMean; }

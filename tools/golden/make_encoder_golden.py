@@ -37,6 +37,8 @@ ROBERTA = SHAPE | dict(pad_token_id=1, max_position_embeddings=66, type_vocab_si
 MPNET = SHAPE | dict(pad_token_id=1, max_position_embeddings=162, layer_norm_eps=1e-5)
 MODERN = SHAPE | dict(num_hidden_layers=4, local_attention=9, bos_token_id=2, eos_token_id=3, cls_token_id=2,
                       sep_token_id=3, initializer_cutoff_factor=3.0)
+GEMMA = SHAPE | dict(num_hidden_layers=6, intermediate_size=48, num_attention_heads=2, num_key_value_heads=1,
+                     head_dim=16, query_pre_attn_scalar=16, sliding_window=12, use_bidirectional_attention=True)
 DISTIL = dict(vocab_size=80, dim=32, hidden_dim=64, n_layers=2, n_heads=4, max_position_embeddings=64,
               initializer_range=0.3, pad_token_id=0)
 QWEN3 = SHAPE | dict(num_key_value_heads=2, head_dim=8, rms_norm_eps=1e-6, bos_token_id=2, eos_token_id=3)
@@ -67,6 +69,9 @@ CASES = {
     "distilbert-last": dict(kind="DistilBert", config=DISTIL, pooling="lasttoken"),
     "distilbert-labels": dict(kind="DistilBert", head=True, config=DISTIL | labels("x", "y")
                               | dict(problem_type="multi_label_classification")),
+    "gemma-embedding": dict(kind="Gemma3Text", config=GEMMA, pooling="mean", normalize=True,
+                            dense=[(64, False, "linear.Identity"), (32, False, "linear.Identity")],
+                            gguf=(gguf.MODEL_ARCH.GEMMA_EMBEDDING, gguf.PoolingType.MEAN)),
     "modernbert-mean": dict(kind="ModernBert", config=MODERN, pooling="mean", normalize=True,
                             gguf=(gguf.MODEL_ARCH.MODERN_BERT, gguf.PoolingType.MEAN)),
     "modernbert-classifier": dict(kind="ModernBert", head=True,
@@ -191,9 +196,17 @@ def write_gguf(folder, case, arch, pooling):
     writer.add_feed_forward_length(config["intermediate_size"])
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_head_count(config["num_attention_heads"])
-    writer.add_layer_norm_eps(config.get("layer_norm_eps", config.get("norm_eps")))
-    writer.add_causal_attention(False)
     writer.add_pooling_type(pooling)
+    if arch == gguf.MODEL_ARCH.GEMMA_EMBEDDING:
+        writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+        writer.add_head_count_kv(config["num_key_value_heads"])
+        writer.add_key_length(config["head_dim"])
+        writer.add_value_length(config["head_dim"])
+        writer.add_sliding_window(config["sliding_window"])
+        writer.add_rope_freq_base(config["rope_parameters"]["full_attention"]["rope_theta"])
+    else:
+        writer.add_layer_norm_eps(config.get("layer_norm_eps", config.get("norm_eps")))
+        writer.add_causal_attention(False)
     if arch == gguf.MODEL_ARCH.NOMIC_BERT:
         writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
     if arch == gguf.MODEL_ARCH.MODERN_BERT:
@@ -203,13 +216,11 @@ def write_gguf(folder, case, arch, pooling):
         writer.add_vocab_size(config["vocab_size"])
     if arch == "mpnet":
         writer.add_relative_attn_buckets_count(config["relative_attention_num_buckets"])
-    modules = []
-    for i, (layer, activation) in enumerate(make_dense(case), 2):
-        modules.append(f"dense_{i}")
+    for i, (layer, _) in enumerate(make_dense(case), 2):
         for name, value in layer.named_parameters():
             writer.add_tensor(f"dense_{i}.{name}", value.detach().numpy())
-    if modules:
-        writer.add_array(f"{writer.arch}.embedding.modules", ["normalize"] + modules)
+    if case.get("normalize") == "first":  # What the converter cannot say.
+        writer.add_array(f"{writer.arch}.embedding.modules", ["normalize", "dense_2", "dense_3"])
         writer.add_array(f"{writer.arch}.embedding.dense_activations", ["gelu", "none"])
     known = arch if arch in gguf.MODEL_ARCH_NAMES else gguf.MODEL_ARCH.BERT
     names = gguf.get_tensor_name_map(known, config["num_hidden_layers"])
@@ -217,6 +228,8 @@ def write_gguf(folder, case, arch, pooling):
         inner = name.removeprefix("roberta.").removeprefix("bert.")
         if inner.startswith("pooler") and not case.get("head"):
             continue
+        if arch == gguf.MODEL_ARCH.GEMMA_EMBEDDING and inner.endswith("norm.weight"):
+            value = value + 1
         if "position_embeddings" in inner:
             value = value[offset:]
         if inner == "embeddings.token_type_embeddings.weight" and value.shape[0] == 1:
