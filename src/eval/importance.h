@@ -48,6 +48,7 @@ class RecordingDevice final : public Device {
     inner_.norm(input, weights, out);
   }
   void scale(MatrixView x, float factor) override { inner_.scale(x, factor); }
+  void clamp(MatrixView x, float limit) override { inner_.clamp(x, limit); }
   void add_scaled(ConstMatrixView input, float factor, MatrixView out) override {
     inner_.add_scaled(input, factor, out);
   }

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <functional>
 #include <iterator>
+#include <span>
 #include <utility>
 
 #include "kernels/pack_weights.h"
@@ -155,6 +156,13 @@ void CpuDevice::norm(ConstMatrixView input, const NormWeights& weights, MatrixVi
       kernels_.layer_norm(input.row(row), {weights.gain, weights.bias, weights.epsilon}, input.cols,
                           out.row(row));
     }
+  });
+}
+
+void CpuDevice::clamp(MatrixView x, float limit) {
+  for_each_row(x.rows, x.cols / 8, [&](std::size_t row) {
+    for (float& value : std::span(x.row(row), x.cols))
+      value = std::clamp(value, -limit, limit);  // NaN stays.
   });
 }
 

@@ -68,6 +68,7 @@ class CpuDevice final : public Device {
   void linear(ConstMatrixView input, std::span<const LinearOutput> outputs) override;
   void norm(ConstMatrixView input, const NormWeights& weights, MatrixView out) override;
   void scale(MatrixView x, float factor) override;
+  void clamp(MatrixView x, float limit) override;
   void add_scaled(ConstMatrixView input, float factor, MatrixView out) override;
   void softcap(MatrixView x, float cap) override;
   void rope(MatrixView heads, std::size_t head_dim, const RopeTable& table) override;

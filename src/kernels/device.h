@@ -261,6 +261,9 @@ class Device {
   // x *= factor
   virtual void scale(MatrixView x, float factor) = 0;
 
+  // x = x within +-limit
+  virtual void clamp(MatrixView x, float limit) = 0;
+
   // out += input * factor
   virtual void add_scaled(ConstMatrixView input, float factor, MatrixView out) = 0;
 

@@ -56,6 +56,9 @@ struct Architecture {
   bool stated_scales = false;
   bool stated_logit_factor = false;  // Files state a factor of the logits.
   // What files that do not say mean.
+  double embedding_scale = 1.0;
+  double residual_depth = 0.0;  // Over the root of the number of layers: a scale; 0: none.
+  double logit_width = 0.0;     // Of the hidden state whose logits have no divisor; 0: any.
   std::size_t sliding_window = 0;
   // Of every so many layers the last one sees everything; 0: none of those with windows.
   std::size_t global_period = 0;

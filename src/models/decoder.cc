@@ -135,6 +135,10 @@ void Decoder::attend(std::size_t idx, ConstMatrixView input, const ForwardBatch&
   device_.linear(input, qkv);
   const bool normed = config_.qk_norm != QkNorm::kNone;
   if (normed && !config_.qk_norm_rotated) norm_queries_and_keys(layer, num_tokens);
+  if (config_.qkv_limit > 0.0f) {
+    for (const MatrixView& x : {q, k, v})
+      device_.clamp(x, config_.qkv_limit);
+  }
   rotate(plan.rope, num_tokens);
   if (normed && config_.qk_norm_rotated) norm_queries_and_keys(layer, num_tokens);
   device_.store_kv(k, v, batch.sequences, config_.heads, cache);

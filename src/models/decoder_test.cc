@@ -103,7 +103,8 @@ INSTANTIATE_TEST_SUITE_P(
                       "cohere2", "command-r", "ernie4_5", "exaone", "exaone4", "glm4", "gptneox",
                       "gptneox-serial", "hunyuan", "internlm2", "olmo", "olmo2", "olmo3", "olmoe",
                       "phi2", "seed_oss", "stablelm", "stablelm-parallel", "starcoder",
-                      "starcoder2", "gpt-oss"),
+                      "starcoder2", "gpt-oss", "arcee", "command-r-plus", "gptj", "minicpm", "mpt",
+                      "nemotron", "opt", "stablelm-head-norms"),
     [](const auto& case_info) {
       std::string name = case_info.param;
       std::ranges::replace(name, '-', '_');

@@ -21,8 +21,8 @@ void bind_qk_norms(const ModelConfig& config, NamedBinder& binder, DecoderLayer&
       binder.rms_norm("attn_q_norm", config.q_width(), layer.q_norm);
       return binder.rms_norm("attn_k_norm", config.kv_width(), layer.k_norm);
     case QkNorm::kOwnLayerNorms:
-      binder.own_layer_norms("attn_q_norm", {heads.num_heads, heads.head_dim}, layer.q_norm);
-      return binder.own_layer_norms("attn_k_norm", {heads.num_kv_heads, heads.head_dim},
+      binder.own_layer_norms("attn_q_norm", heads.num_heads, heads.head_dim, layer.q_norm);
+      return binder.own_layer_norms("attn_k_norm", heads.num_kv_heads, heads.head_dim,
                                     layer.k_norm);
   }
 }

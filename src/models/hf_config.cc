@@ -194,6 +194,7 @@ Result<std::uint32_t> rope_dim_of(const HfObject& config, const HfFamily& family
   if (rope && rope->has("partial_rotary_factor")) {
     HEARTH_ASSIGN_OR_RETURN(part, rope->number("partial_rotary_factor"));
   }
+  if (!family.rope.dim_key.empty()) return config.required_size(family.rope.dim_key);
   if (!family.rope.partial) {
     // The class rotates whole heads, but would compute the frequencies of a scaling for less.
     if (part.value_or(1.0) == 1.0 || !rope) return head_dim;

@@ -143,7 +143,8 @@ Status add_tensors(const std::filesystem::path& directory, const HfObject& confi
   const bool no_output = family.is_encoder() || embeds;
   HfTensorFacts facts = {.tied = tied.value_or(family.tied_by_default) || no_output,
                          .num_heads = num_heads,
-                         .num_kv_heads = kv_heads_of(content, family, num_heads)};
+                         .num_kv_heads = kv_heads_of(content, family, num_heads),
+                         .position_offset = family.first_position};
   if (family.offset_positions) {
     HEARTH_ASSIGN_OR_RETURN(facts.position_offset, hf_position_offset(config));
   }

@@ -108,16 +108,16 @@ TEST_P(HfSameBits, AsAGgufFileOfTheSameWeights) {
             logits_of(ModelFile::open(gguf(GetParam())).value()));
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, HfSameBits,
-                         ::testing::Values("bloom", "bloom-six-heads", "gemma", "gemma2", "gemma3",
-                                           "gpt2", "phi3", "phi3-long", "phi3-short", "phimoe",
-                                           "phimoe-long", "qwen2", "qwen2moe", "qwen3", "qwen3moe",
-                                           "chatglm", "cohere2", "command-r", "ernie4_5", "exaone4",
-                                           "falcon", "falcon-two-norms", "glm4", "gptneox",
-                                           "hunyuan", "olmo2", "olmo3", "olmoe", "phi2", "seed_oss",
-                                           "stablelm", "stablelm-parallel", "starcoder",
-                                           "starcoder2", "gpt-oss", "gpt-oss-mxfp4"),
-                         case_name);
+INSTANTIATE_TEST_SUITE_P(
+    Families, HfSameBits,
+    ::testing::Values("bloom", "bloom-six-heads", "gemma", "gemma2", "gemma3", "gpt2", "phi3",
+                      "phi3-long", "phi3-short", "phimoe", "phimoe-long", "qwen2", "qwen2moe",
+                      "qwen3", "qwen3moe", "chatglm", "cohere2", "command-r", "ernie4_5", "exaone4",
+                      "falcon", "falcon-two-norms", "glm4", "gptneox", "hunyuan", "olmo2", "olmo3",
+                      "olmoe", "phi2", "seed_oss", "stablelm", "stablelm-parallel", "starcoder",
+                      "starcoder2", "gpt-oss", "gpt-oss-mxfp4", "command-r-plus", "exaone", "gptj",
+                      "mpt", "nemotron", "opt", "stablelm-head-norms"),
+    case_name);
 
 // Some families' GGUF files hold the rotated pairs of Q and K side by side, so that the products of
 // attention are added up in another order.
@@ -134,8 +134,8 @@ TEST_P(HfNearlySame, AsAPermutedGgufFile) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, HfNearlySame,
-                         ::testing::Values("granite", "granitemoe", "llama-tied", "mixtral", "olmo",
-                                           "smollm3"),
+                         ::testing::Values("arcee", "granite", "granitemoe", "internlm2",
+                                           "llama-tied", "minicpm", "mixtral", "olmo", "smollm3"),
                          case_name);
 
 TEST(HfDirectory, ShardsGiveTheBitsOfOneFile) {
@@ -219,7 +219,7 @@ INSTANTIATE_TEST_SUITE_P(
                   "'architectures' must be a list of one class name"},
         BadConfig{"UnknownArchitecture", "architectures", "[\"NovelForCausalLM\"]",
                   StatusCode::kUnimplemented,
-                  "'NovelForCausalLM' is not supported; supported: BloomForCausalLM, "},
+                  "'NovelForCausalLM' is not supported; supported: ArceeForCausalLM, "},
         BadConfig{"OtherActivation", "hidden_act", "\"relu\"", StatusCode::kUnimplemented,
                   "'hidden_act' is 'relu'; LlamaForCausalLM is supported with 'silu'"},
         BadConfig{"Quantized", "quantization_config", R"({"quant_method":"awq"})",
@@ -293,9 +293,30 @@ TEST(HfDirectory, RefusesWhatOnlySomeModelsOfAClassHave) {
     change_member(model.path() / "config.json", key, value);
     return load_status(model.path()).message();
   };
-  EXPECT_THAT(message("olmoe", "clip_qkv", "8.0"),
-              HasSubstr("'clip_qkv' is 8.0; OlmoeForCausalLM is supported without it"));
-  EXPECT_THAT(message("command-r", "use_qk_norm", "true"), HasSubstr("'use_qk_norm' is true"));
+  EXPECT_THAT(message("command-r", "use_qk_norm", "true"),
+              HasSubstr("q_norm.weight' [4, 8] is missing"));
+  EXPECT_THAT(message("command-r-plus", "use_qk_norm", "false"),
+              HasSubstr("q_norm.weight' [4, 8] is not part"));
+  EXPECT_THAT(message("stablelm-head-norms", "qk_layernorm", ""), HasSubstr("q_layernorm.norms."));
+  EXPECT_THAT(message("gpt-oss", "swiglu_limit", "5.0"),
+              HasSubstr("'swiglu_limit' is 5; GptOssForCausalLM is supported with 7"));
+  EXPECT_THAT(message("gpt-oss", "rope_parameters", ""), HasSubstr("'rope_parameters' is missing"));
+  EXPECT_THAT(message("gpt-oss", "attention_bias", "false"),
+              HasSubstr("_proj.bias' is a bias that by"));
+  EXPECT_THAT(message("gpt-oss", "quantization_config", R"({"quant_method":"awq"})"),
+              HasSubstr("quantized by 'awq'"));
+  EXPECT_THAT(message("qwen3", "quantization_config", R"({"quant_method":"mxfp4"})"),
+              HasSubstr("quantized by 'mxfp4'"));
+  EXPECT_THAT(message("minicpm", "scale_depth", ""), HasSubstr("'scale_depth' is missing"));
+  EXPECT_THAT(message("minicpm", "sparse_config", "{}"), HasSubstr("'sparse_config' is {}"));
+  EXPECT_THAT(message("mpt", "expansion_ratio", "2"), HasSubstr("'expansion_ratio' is 2"));
+  EXPECT_THAT(message("mpt", "attn_config", R"({"alibi":false})"), HasSubstr("'alibi' is false"));
+  EXPECT_THAT(message("mpt", "attn_config", R"({"qk_ln":true})"), HasSubstr("'qk_ln' is true"));
+  EXPECT_THAT(message("opt", "do_layer_norm_before", "false"),
+              HasSubstr("'do_layer_norm_before' is false"));
+  EXPECT_THAT(message("opt", "word_embed_proj_dim", "16"),
+              HasSubstr("'word_embed_proj_dim' is 16; OPTForCausalLM is supported with 32"));
+  EXPECT_THAT(message("gptj", "rotary_dim", ""), HasSubstr("'rotary_dim' is missing"));
   EXPECT_THAT(message("falcon", "alibi", "true"), HasSubstr("'alibi' is true"));
   EXPECT_THAT(message("falcon", "parallel_attn", "false"), HasSubstr("'parallel_attn' is false"));
   EXPECT_THAT(message("phimoe", "lm_head_bias", "false"), HasSubstr("'lm_head.bias' is a bias"));

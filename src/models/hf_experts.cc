@@ -134,12 +134,12 @@ constexpr HfFamily phimoe(std::string_view class_name) {
 }
 
 constexpr std::array kOlmoeLayer = joined(kTwoNorms, kSplitAttention, kHeadNorms, kExperts);
-constexpr std::array<std::string_view, 1> kClipping = {"clip_qkv"};
 
 constexpr std::array kOlmoeKeys =
     joined(kLlamaKeys, std::array{
                            required("num_experts", "expert_count"),
                            required("num_experts_per_tok", "expert_used_count"),
+                           kClipping,
                            HfKey{.name = "norm_topk_prob",
                                  .metadata_key = "expert_weights_norm",
                                  .kind = HfKeyKind::kFlag,
@@ -152,7 +152,6 @@ constexpr HfFamily olmoe() {
   family.layer_modules = kOlmoeLayer;
   family.keys = kOlmoeKeys;
   family.aliases = kQwenMoeAliases;
-  family.refused = kClipping;
   return family;
 }
 

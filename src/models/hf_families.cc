@@ -15,6 +15,7 @@
 #include "models/hf_experts.h"
 #include "models/hf_layer_norms.h"
 #include "models/hf_llama_rows.h"
+#include "models/hf_older_families.h"
 
 namespace hearth {
 namespace {
@@ -222,6 +223,40 @@ constexpr std::array kOutputNorms = {
 
 constexpr std::array kOlmo2Layer = joined(kOutputNorms, kSplitAttention, kFeedForward, kHeadNorms);
 
+constexpr std::array kExaoneModules = {
+    module("wte", "token_embd"),
+    module("ln_f", "output_norm"),
+};
+
+constexpr std::array kExaoneLayer = {
+    module("ln_1", "attn_norm"),
+    module("attn.attention.q_proj", "attn_q"),
+    module("attn.attention.k_proj", "attn_k"),
+    module("attn.attention.v_proj", "attn_v"),
+    module("attn.attention.out_proj", "attn_output"),
+    module("ln_2", "ffn_norm"),
+    module("mlp.c_fc_0", "ffn_gate"),
+    module("mlp.c_fc_1", "ffn_up"),
+    module("mlp.c_proj", "ffn_down"),
+};
+
+constexpr std::array kExaoneAliases = {
+    HfAlias{"num_layers", "num_hidden_layers"},
+    HfAlias{"layer_norm_epsilon", "rms_norm_eps"},
+};
+
+constexpr HfFamily exaone() {
+  HfFamily family = llama_like("ExaoneForCausalLM", "exaone");
+  family.activation_key = "activation_function";
+  family.base_prefix = "transformer.";
+  family.layer_prefix = "h.";
+  family.modules = kExaoneModules;
+  family.layer_modules = kExaoneLayer;
+  family.aliases = kExaoneAliases;
+  family.biases = {};
+  return family;
+}
+
 constexpr HfFamily exaone4() {
   HfFamily family = llama_like("Exaone4ForCausalLM", "exaone4");
   family.biases = {};
@@ -285,6 +320,50 @@ constexpr HfFamily granite() {
   return family;
 }
 
+constexpr std::array kArceeLayer = joined(kTwoNorms, kSplitAttention, kPlainFeedForward);
+
+constexpr HfFamily arcee() {
+  HfFamily family = llama_like("ArceeForCausalLM", "arcee");
+  family.activations = kReluSquared;
+  family.layer_modules = kArceeLayer;
+  return family;
+}
+
+// Sparse attention, and experts of the variant that has them.
+constexpr std::array<std::string_view, 2> kMiniCpmRefused = {"sparse_config", "num_experts"};
+
+Result<double> required_scale(const HfObject& config, std::string_view key) {
+  HEARTH_ASSIGN_OR_RETURN(const auto scale, config.number(key));
+  if (scale && *scale > 0.0) return *scale;
+  return error(StatusCode::kDataLoss, "{}: '{}' is {}; it must be above 0", config.file(), key,
+               scale ? fmt::format("{}", *scale) : "missing");
+}
+
+// In the precision of a GGUF file, so that both give the same bits.
+Status add_minicpm(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  HEARTH_ASSIGN_OR_RETURN(const double embedding, required_scale(config, "scale_emb"));
+  HEARTH_ASSIGN_OR_RETURN(const double depth, required_scale(config, "scale_depth"));
+  HEARTH_ASSIGN_OR_RETURN(const double base, required_scale(config, "dim_model_base"));
+  HEARTH_ASSIGN_OR_RETURN(const double layers, config.required_size("num_hidden_layers"));
+  HEARTH_ASSIGN_OR_RETURN(const double width, config.required_size("hidden_size"));
+  const auto add = [&](std::string_view key, double scale) {
+    out.add(family.metadata_key(key), static_cast<double>(static_cast<float>(scale)));
+  };
+  add("embedding_scale", embedding);
+  add("residual_scale", depth / std::sqrt(layers));
+  add("logit_scale", width / base);
+  return {};
+}
+
+constexpr HfFamily minicpm() {
+  HfFamily family = llama_like("MiniCPMForCausalLM", "minicpm");
+  family.tied_by_default = true;
+  family.biases = kAttentionBiases;
+  family.refused = kMiniCpmRefused;
+  family.translate_more = add_minicpm;
+  return family;
+}
+
 constexpr std::array kHunyuanLayer =
     joined(kLlamaLayer, std::array{
                             module("self_attn.query_layernorm", "attn_q_norm"),
@@ -297,6 +376,29 @@ constexpr HfFamily hunyuan() {
   family.biases = kAttentionBiases;
   family.layer_modules = kHunyuanLayer;
   family.rope = {.stretched_base = true};
+  return family;
+}
+
+constexpr std::array kInternlm2Modules = {
+    module("tok_embeddings", "token_embd"),
+    module("norm", "output_norm"),
+};
+
+constexpr std::array kInternlm2Layer = {
+    module("attention_norm", "attn_norm"), module("attention.wqkv", "attn_qkv", kHeadwise),
+    module("attention.wo", "attn_output"), module("ffn_norm", "ffn_norm"),
+    module("feed_forward.w1", "ffn_gate"), module("feed_forward.w3", "ffn_up"),
+    module("feed_forward.w2", "ffn_down"),
+};
+
+constexpr std::array kInternlm2Biases = {HfBias{"attn_", "bias"}};
+
+constexpr HfFamily internlm2() {
+  HfFamily family = llama_like("InternLM2ForCausalLM", "internlm2");
+  family.modules = kInternlm2Modules;
+  family.layer_modules = kInternlm2Layer;
+  family.biases = kInternlm2Biases;
+  family.output_module = "output";
   return family;
 }
 
@@ -480,34 +582,25 @@ constexpr HfFamily bloom() {
 }
 
 constexpr std::array kFamilies = {
-    bloom(),
-    big_code(),
-    ernie4_5(),
-    exaone4(),
-    gemma(),
-    gemma2(),
-    gemma3(),
-    embedding_gemma(),
-    glm(),
-    glm4(),
-    gpt2(),
-    granite(),
-    hunyuan(),
-    internlm3(),
-    llama_like("LlamaForCausalLM", "llama"),
-    ministral(),
-    mistral(),
-    olmo2(),
-    olmo3(),
-    phi3(),
-    qwen2(),
-    qwen3(),
-    seed_oss(),
-    smollm3(),
+    arcee(),     bloom(),
+    big_code(),  ernie4_5(),
+    exaone(),    exaone4(),
+    gemma(),     gemma2(),
+    gemma3(),    embedding_gemma(),
+    glm(),       glm4(),
+    gpt2(),      granite(),
+    hunyuan(),   internlm2(),
+    internlm3(), llama_like("LlamaForCausalLM", "llama"),
+    minicpm(),   ministral(),
+    mistral(),   olmo2(),
+    olmo3(),     phi3(),
+    qwen2(),     qwen3(),
+    seed_oss(),  smollm3(),
 };
 
-std::array<std::span<const HfFamily>, 4> all_tables() {
-  return {kFamilies, hf_layer_norm_families(), hf_expert_families(), hf_encoder_families()};
+std::array<std::span<const HfFamily>, 5> all_tables() {
+  return {kFamilies, hf_older_families(), hf_layer_norm_families(), hf_expert_families(),
+          hf_encoder_families()};
 }
 
 bool is_usable(const HfFamily& family) {

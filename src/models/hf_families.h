@@ -72,11 +72,12 @@ struct HfBias {
 
 // How a class reads the keys of its rotation.
 struct HfRope {
-  double theta = 10000.0;       // `rope_theta` where config.json is silent.
-  bool partial = false;         // `partial_rotary_factor` is read.
-  double part = 1.0;            // That, where config.json is silent.
-  bool interleaved = false;     // Rotated pairs lie side by side.
-  bool stretched_base = false;  // `alpha` of dynamic scaling is a factor of the base.
+  double theta = 10000.0;         // `rope_theta` where config.json is silent.
+  bool partial = false;           // `partial_rotary_factor` is read.
+  std::string_view dim_key = {};  // Says how many values of a head are rotated, and is required.
+  double part = 1.0;              // That, where config.json is silent.
+  bool interleaved = false;       // Rotated pairs lie side by side.
+  bool stretched_base = false;    // `alpha` of dynamic scaling is a factor of the base.
   bool per_kind = false;        // Layers with and without a window rotate by different parameters.
   bool long_only = false;       // No scaling but longrope.
   bool own_magnitudes = false;  // Longrope's are `short_mscale` and `long_mscale`.
@@ -111,8 +112,9 @@ struct HfFamily {
   HfWindows windows;
   // Starts, below base_prefix, of the names of modules that are trained for something else.
   std::span<const std::string_view> unused = {};
-  // The first token's position is one more than `pad_token_id`.
+  // The first token's position is one more than `pad_token_id`, or this one.
   bool offset_positions = false;
+  std::uint32_t first_position = 0;
   // What the tables cannot say; may be nullptr.
   Status (*translate_more)(const HfObject& config, const HfFamily& family, MetadataWriter& out);
 

@@ -27,27 +27,40 @@ constexpr std::array kCohereKeys =
                                optional("head_dim", "attention.value_length"),
                            });
 
-constexpr std::array kCohereLayer =
-    joined(kSplitAttention, kFeedForward, std::array{module("input_layernorm", "attn_norm")});
+constexpr std::array kCohereLayer = joined(kSplitAttention, kFeedForward, kHeadNorms,
+                                           std::array{module("input_layernorm", "attn_norm")});
 
-constexpr std::array<std::string_view, 1> kCohereRefused = {"use_qk_norm"};
+Status add_qk_norm(const HfObject& config, const HfFamily& family, std::string_view key,
+                   MetadataWriter& out) {
+  HEARTH_ASSIGN_OR_RETURN(const auto stated, config.flag(key));
+  out.add(family.metadata_key("attention.qk_norm"), stated.value_or(false));
+  return {};
+}
+
+Status add_cohere(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  return add_qk_norm(config, family, "use_qk_norm", out);
+}
 
 constexpr HfFamily cohere() {
   HfFamily family = llama_like("CohereForCausalLM", "command-r");
   family.tied_by_default = true;
   family.layer_modules = kCohereLayer;
   family.keys = kCohereKeys;
-  family.refused = kCohereRefused;
   family.biases = kAttentionBiases;
   family.rope = {.theta = 500000.0, .interleaved = true};
+  family.translate_more = add_cohere;
   return family;
 }
+
+constexpr std::array kCohere2Layer =
+    joined(kSplitAttention, kFeedForward, std::array{module("input_layernorm", "attn_norm")});
 
 constexpr HfFamily cohere2() {
   HfFamily family = cohere();
   family.class_name = "Cohere2ForCausalLM";
   family.architecture = "cohere2";
-  family.refused = {};
+  family.layer_modules = kCohere2Layer;
+  family.translate_more = nullptr;
   family.rope.theta = 10000.0;
   family.windows = {.layers = HfWindowedLayers::kAllButLastOfGroup,
                     .listed = true,
@@ -64,40 +77,80 @@ constexpr std::array kOlmoKeys =
                              optional("num_key_value_heads", "attention.head_count_kv"),
                              optional("head_dim", "attention.key_length"),
                              optional("head_dim", "attention.value_length"),
+                             kClipping,
                          });
 
 constexpr std::array kOlmoModules = {module("embed_tokens", "token_embd")};
 constexpr std::array kOlmoLayer = joined(kSplitAttention, kFeedForward);
-constexpr std::array<std::string_view, 1> kClipping = {"clip_qkv"};
 
 constexpr HfFamily olmo() {
   HfFamily family = llama_like("OlmoForCausalLM", "olmo");
   family.modules = kOlmoModules;
   family.layer_modules = kOlmoLayer;
   family.keys = kOlmoKeys;
-  family.refused = kClipping;
   family.biases = kAttentionBiases;
   return family;
 }
 
 constexpr std::array kStableLmBiases = {HfBias{"attn_norm", "", true}, HfBias{"ffn_norm", "", true},
                                         HfBias{"attn_output", ""}, HfBias{"attn_", "use_qkv_bias"}};
-constexpr std::array<std::string_view, 1> kStableLmRefused = {"qk_layernorm"};
+constexpr std::array kStableLmLayer =
+    joined(kLlamaLayer, std::array{
+                            module("self_attn.q_layernorm.norms.*", "attn_q_norm.*"),
+                            module("self_attn.k_layernorm.norms.*", "attn_k_norm.*"),
+                        });
 
 // Unlike in GGUF files, what is stated counts, and silence means false.
-Status add_parallel(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+Status add_stablelm(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
   HEARTH_ASSIGN_OR_RETURN(const auto parallel, config.flag("use_parallel_residual"));
   out.add(family.metadata_key("parallel_residual"), parallel.value_or(false));
-  return {};
+  return add_qk_norm(config, family, "qk_layernorm", out);
 }
 
 constexpr HfFamily stablelm() {
   HfFamily family = llama_like("StableLmForCausalLM", "stablelm");
   family.keys = kLayerNormKeys;
-  family.refused = kStableLmRefused;
+  family.layer_modules = kStableLmLayer;
   family.biases = kStableLmBiases;
   family.rope = {.partial = true, .part = 0.25};
-  family.translate_more = add_parallel;
+  family.translate_more = add_stablelm;
+  return family;
+}
+
+constexpr std::array kNemotronKeys =
+    joined(kDecoderKeys, std::array{
+                             required("intermediate_size", "feed_forward_length"),
+                             required("max_position_embeddings", "context_length"),
+                             number("norm_eps", "attention.layer_norm_epsilon"),
+                             optional("num_key_value_heads", "attention.head_count_kv"),
+                             optional("head_dim", "attention.key_length"),
+                             optional("head_dim", "attention.value_length"),
+                         });
+
+constexpr std::array kNemotronModules = {
+    module("embed_tokens", "token_embd"),
+    module("norm", "output_norm", kAddOne),
+};
+
+constexpr std::array kNemotronLayer =
+    joined(kSplitAttention, kPlainFeedForward,
+           std::array{
+               module("input_layernorm", "attn_norm", kAddOne),
+               module("post_attention_layernorm", "ffn_norm", kAddOne),
+           });
+
+constexpr std::array kNemotronBiases = {HfBias{"attn_norm", "", true}, HfBias{"ffn_norm", "", true},
+                                        HfBias{"attn_", "attention_bias"},
+                                        HfBias{"ffn_", "mlp_bias"}};
+
+constexpr HfFamily nemotron() {
+  HfFamily family = llama_like("NemotronForCausalLM", "nemotron");
+  family.activations = kReluSquared;
+  family.modules = kNemotronModules;
+  family.layer_modules = kNemotronLayer;
+  family.keys = kNemotronKeys;
+  family.biases = kNemotronBiases;
+  family.rope = {.partial = true, .part = 0.5};
   return family;
 }
 
@@ -197,13 +250,15 @@ constexpr std::array kPhiLayer = {
     module("mlp.fc2", "ffn_down"),
 };
 
+constexpr std::array<std::string_view, 1> kPhiRefused = {"qk_layernorm"};
+
 constexpr HfFamily phi() {
   HfFamily family = llama_like("PhiForCausalLM", "phi2");
   family.activations = kGeluTanh;
   family.modules = kPhiModules;
   family.layer_modules = kPhiLayer;
   family.keys = kLayerNormKeys;
-  family.refused = kStableLmRefused;
+  family.refused = kPhiRefused;
   family.biases = kEveryBias;
   family.rope = {.partial = true, .part = 0.5};
   return family;
@@ -289,7 +344,7 @@ constexpr HfFamily falcon() {
 }
 
 constexpr std::array kLayerNormFamilies = {
-    cohere(), cohere2(), falcon(), gpt_neox(), olmo(), phi(), stablelm(), starcoder2(),
+    cohere(), cohere2(), falcon(), gpt_neox(), nemotron(), olmo(), phi(), stablelm(), starcoder2(),
 };
 
 }  // namespace

@@ -10,6 +10,7 @@
 namespace hearth {
 
 inline constexpr std::array<std::string_view, 1> kSilu = {"silu"};
+inline constexpr std::array<std::string_view, 1> kReluSquared = {"relu2"};
 inline constexpr std::array<std::string_view, 2> kGeluTanh = {"gelu_new", "gelu_pytorch_tanh"};
 inline constexpr std::array<std::string_view, 1> kSavedFrequencies = {".rotary_emb.inv_freq"};
 
@@ -46,6 +47,11 @@ inline constexpr std::array kWideKeys =
                              required("head_dim", "attention.value_length"),
                          });
 
+inline constexpr HfKey kClipping = {.name = "clip_qkv",
+                                    .metadata_key = "attention.clamp_kqv",
+                                    .kind = HfKeyKind::kNumber,
+                                    .required = false};
+
 inline constexpr std::array kGraniteKeys =
     joined(kLlamaKeys, std::array{
                            number("attention_multiplier", "attention.scale"),
@@ -64,6 +70,12 @@ inline constexpr std::array kSplitAttention = {
     module("self_attn.k_proj", "attn_k"),
     module("self_attn.v_proj", "attn_v"),
     module("self_attn.o_proj", "attn_output"),
+};
+
+// Without a gate.
+inline constexpr std::array kPlainFeedForward = {
+    module("mlp.up_proj", "ffn_up"),
+    module("mlp.down_proj", "ffn_down"),
 };
 
 inline constexpr std::array kFeedForward = {

@@ -90,10 +90,20 @@ class NamedBinder {
     vector(name, length, target.gain);
   }
 
-  // LayerNorms without biases side by side, each with gains of its own: a matrix of these.
-  void own_layer_norms(std::string_view name, const MatrixSpec& shape, Norm& target) {
-    const VectorPart gains[] = {{shape.out_features * shape.in_features, &target.gain}};
-    binder_.stacked_vectors(weight(name), shape.out_features, Presence::kRequired, gains);
+  // LayerNorms without biases side by side, each with gains of its own [length]: a matrix of these,
+  // or in directories a vector for each.
+  void own_layer_norms(std::string_view name, std::size_t count, std::size_t length, Norm& target) {
+    const bool apart = has(fmt::format("{}.0", name));
+    if (!apart) {
+      const VectorPart gains[] = {{count * length, &target.gain}};
+      binder_.stacked_vectors(weight(name), count, Presence::kRequired, gains);
+    }
+    for (std::size_t i = 0; apart && i < count; ++i) {
+      std::vector<float> own;
+      vector(fmt::format("{}.{}", name, i), length, own);
+      if (own.empty()) return;
+      target.gain.insert(target.gain.end(), own.begin(), own.end());
+    }
     target.bias.assign(target.gain.size(), 0.0f);
   }
 

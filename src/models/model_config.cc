@@ -218,10 +218,19 @@ Status read_experts(const ConfigReader& reader, const Architecture& row, ModelCo
   return experts.gate == ExpertGate::kSparseMixer ? read_sparse_mixer(reader, experts) : Status();
 }
 
-Status read_stated_scales(const ConfigReader& reader, ModelConfig& config) {
-  HEARTH_ASSIGN_OR_RETURN(const double embedding, reader.positive_number("embedding_scale", 1.0));
-  HEARTH_ASSIGN_OR_RETURN(const double residual, reader.positive_number("residual_scale", 1.0));
-  HEARTH_ASSIGN_OR_RETURN(const double divisor, reader.positive_number("logit_scale", 1.0));
+Status read_stated_scales(const ConfigReader& reader, const Architecture& row,
+                          ModelConfig& config) {
+  const double root = std::sqrt(static_cast<double>(config.num_layers));
+  const double width = static_cast<double>(config.hidden_size);
+  HEARTH_ASSIGN_OR_RETURN(const double embedding,
+                          reader.positive_number("embedding_scale", row.embedding_scale));
+  HEARTH_ASSIGN_OR_RETURN(
+      const double residual,
+      reader.positive_number("residual_scale",
+                             row.residual_depth > 0.0 ? row.residual_depth / root : 1.0));
+  HEARTH_ASSIGN_OR_RETURN(
+      const double divisor,
+      reader.positive_number("logit_scale", row.logit_width > 0.0 ? width / row.logit_width : 1.0));
   config.embedding_scale = static_cast<float>(embedding);
   config.residual_scale = static_cast<float>(residual);
   config.logit_scale = static_cast<float>(1.0 / divisor);
@@ -231,6 +240,34 @@ Status read_stated_scales(const ConfigReader& reader, ModelConfig& config) {
                        "{} is false: this architecture without rotation is not supported",
                        reader.full("rope.scaling.finetuned"));
   }
+  return {};
+}
+
+// Of what attention computes before its softmax.
+Status read_attention_bounds(const ConfigReader& reader, const Architecture& row,
+                             ModelConfig& config) {
+  constexpr std::string_view kLimitKey = "attention.clamp_kqv";
+  HEARTH_ASSIGN_OR_RETURN(const double limit, reader.number(kLimitKey, 0.0));
+  if (limit < 0.0) {
+    return make_status(StatusCode::kDataLoss, "{} is {}; it must not be below 0",
+                       reader.full(kLimitKey), limit);
+  }
+  config.qkv_limit = static_cast<float>(limit);
+  if (row.positions != PositionEncoding::kAlibi) return {};
+  HEARTH_ASSIGN_OR_RETURN(
+      const double bias, reader.positive_number("attention.max_alibi_bias", config.alibi_max_bias));
+  config.alibi_max_bias = static_cast<float>(bias);
+  return {};
+}
+
+// Files show by their tensors whether they have such norms; directories also say so.
+Status read_qk_norm(const ConfigReader& reader, const Architecture& row, ModelConfig& config) {
+  if (!row.qk_norm_perhaps) return {};
+  const ModelFile& file = reader.file();
+  const bool there = file.find_tensor("blk.0.attn_q_norm.weight") != nullptr ||
+                     file.find_tensor("blk.0.attn_q_norm.0.weight") != nullptr;
+  HEARTH_ASSIGN_OR_RETURN(const bool stated, reader.flag("attention.qk_norm", there));
+  if (!stated) config.qk_norm = QkNorm::kNone;
   return {};
 }
 
@@ -268,15 +305,15 @@ Status read_scales(const ConfigReader& reader, const Architecture& row, ModelCon
     HEARTH_ASSIGN_OR_RETURN(const double factor, reader.positive_number("logit_scale", 1.0));
     config.logit_scale = static_cast<float>(factor);
   }
-  return row.stated_scales ? read_stated_scales(reader, config) : Status();
+  return row.stated_scales ? read_stated_scales(reader, row, config) : Status();
 }
 
 // Keys that change the arithmetic in ways no row knows. A file that has them is another model than
 // the one we would compute.
 Status refuse_unsupported(const ConfigReader& reader, const Architecture& row) {
   constexpr std::string_view kScales[] = {"embedding_scale", "logit_scale", "residual_scale"};
-  constexpr std::string_view kKeys[] = {"attention.clamp_kqv",
-                                        "attention.max_alibi_bias",
+  constexpr std::string_view kAlibiKey = "attention.max_alibi_bias";
+  constexpr std::string_view kKeys[] = {kAlibiKey,
                                         "attention.q_lora_rank",
                                         "attention.kv_lora_rank",
                                         "expert_group_count",
@@ -292,7 +329,8 @@ Status refuse_unsupported(const ConfigReader& reader, const Architecture& row) {
                                         "interleave_moe_layer_step"};
   for (const std::string_view key : kKeys) {
     const bool read = (row.stated_scales && std::ranges::find(kScales, key) != std::end(kScales)) ||
-                      (row.stated_logit_factor && key == "logit_scale");
+                      (row.stated_logit_factor && key == "logit_scale") ||
+                      (row.positions == PositionEncoding::kAlibi && key == kAlibiKey);
     if (read || reader.find(key) == nullptr) continue;
     return make_status(StatusCode::kUnimplemented, "{} is not supported for this architecture",
                        reader.full(key));
@@ -365,6 +403,8 @@ Result<ModelConfig> read_model_config(const ModelFile& file, const Architecture&
   if (row.distance_buckets) {
     HEARTH_RETURN_IF_ERROR(read_distance_buckets(reader, config));
   }
+  HEARTH_RETURN_IF_ERROR(read_qk_norm(reader, row, config));
+  HEARTH_RETURN_IF_ERROR(read_attention_bounds(reader, row, config));
   HEARTH_RETURN_IF_ERROR(read_scales(reader, row, config));
   HEARTH_RETURN_IF_ERROR(read_experts(reader, row, config));
   return config;

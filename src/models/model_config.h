@@ -127,6 +127,7 @@ struct ModelConfig {
   // distance_bucket()); 0: nothing.
   std::size_t num_distance_buckets = 0;
   bool attention_sinks = false;  // Of each layer's heads; see AttentionParams.
+  float qkv_limit = 0.0f;        // Q, K and V are kept within +-this, behind norms; 0: not at all.
   bool required_biases = false;  // Every projection of a layer has one; else each may have one.
 
   Activation activation = Activation::kSilu;

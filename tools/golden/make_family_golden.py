@@ -14,6 +14,7 @@ import functools
 import json
 import math
 import pathlib
+import re
 import sys
 
 import gguf
@@ -64,13 +65,28 @@ SEED = LLAMA | {"post_attention_layernorm": "post_attention_norm"}
 GPT_OSS = SEED | {"self_attn.sinks": "attn_sinks"}
 STARCODER2 = LLAMA | {"mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down"}
 PHI = LLAMA | {"self_attn.dense": "attn_output", "mlp.fc1": "ffn_up", "mlp.fc2": "ffn_down"}
+GPTJ = {
+    "ln_1": "attn_norm", "attn.q_proj": "attn_q", "attn.k_proj": "attn_k", "attn.v_proj": "attn_v",
+    "attn.out_proj": "attn_output", "mlp.fc_in": "ffn_up", "mlp.fc_out": "ffn_down",
+}
+MPT = {
+    "norm_1": "attn_norm", "attn.Wqkv": "attn_qkv", "attn.out_proj": "attn_output", "norm_2": "ffn_norm",
+    "ffn.up_proj": "ffn_up", "ffn.down_proj": "ffn_down",
+}
+OPT = LLAMA | {
+    "self_attn_layer_norm": "attn_norm", "self_attn.out_proj": "attn_output", "final_layer_norm": "ffn_norm",
+    "fc1": "ffn_up", "fc2": "ffn_down",
+}
+STABLELM = LLAMA | {"self_attn.q_layernorm.norms": "attn_q_norm", "self_attn.k_layernorm.norms": "attn_k_norm"}
 GPT_NEOX = {
     "input_layernorm": "attn_norm", "attention.query_key_value": "attn_qkv", "attention.dense": "attn_output",
     "post_attention_layernorm": "ffn_norm", "mlp.dense_h_to_4h": "ffn_up", "mlp.dense_4h_to_h": "ffn_down",
 }
 TOP = {
     "gpt_neox.embed_in": "token_embd", "gpt_neox.final_layer_norm": "output_norm",
-    "model.final_layernorm": "output_norm",
+    "model.final_layernorm": "output_norm", "transformer.norm_f": "output_norm",
+    "model.decoder.embed_tokens": "token_embd", "model.decoder.embed_positions": "position_embd",
+    "model.decoder.final_layer_norm": "output_norm",
     "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
     "transformer.word_embeddings": "token_embd", "transformer.word_embeddings_layernorm": "token_embd_norm",
     "transformer.ln_f": "output_norm", "transformer.wte": "token_embd", "transformer.wpe": "position_embd",
@@ -102,6 +118,14 @@ def gemma_tensor(role, value, config):
 
 def gpt2_tensor(role, value, config):
     return value.T if value.ndim == 2 and role.split("_")[0] in ("attn", "ffn") else value
+
+
+def nemotron_tensor(role, value, config):
+    return value + 1 if role in ("attn_norm", "ffn_norm", "output_norm") else value
+
+
+def opt_tensor(role, value, config):
+    return value[2:] if role == "position_embd" else value
 
 
 def interleaved_tensor(role, value, config):
@@ -224,6 +248,24 @@ def gpt_oss_keys(writer, config):
     writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
 
 
+def minicpm_keys(writer, config):
+    writer.add_embedding_scale(config.embedding_multiplier)
+    writer.add_residual_scale(config.residual_multiplier)
+    writer.add_logit_scale(config.logits_scaling)
+
+
+def arcee_keys(writer, config):
+    rope = config.rope_parameters
+    writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+    writer.add_rope_scaling_factor(rope["factor"])
+    writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+
+
+def mpt_keys(writer, config):
+    writer.add_clamp_kqv(config.attn_config.clip_qkv)
+    writer.add_max_alibi_bias(config.attn_config.alibi_bias_max)
+
+
 def falcon_keys(writer, config):
     writer.add_tensor_data_layout("jploski")
 
@@ -236,7 +278,7 @@ class Family:
         self.tensor = tensor or (lambda role, value, config: value)
         self.keys = keys or (lambda writer, config: None)
         self.options = SHAPE | options
-        if layer_norms := {"layer_norm_eps", "norm_epsilon"} & options.keys():
+        if layer_norms := {"layer_norm_eps", "norm_epsilon", "norm_eps"} & options.keys():
             assert len(layer_norms) == 1
             del self.options["rms_norm_eps"]
 
@@ -271,7 +313,7 @@ def partial(factor):
     return dict(rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=factor))
 
 
-LAYER_NORM_KEYS = ("layer_norm_epsilon", "layer_norm_eps", "norm_epsilon")
+LAYER_NORM_KEYS = ("layer_norm_epsilon", "layer_norm_eps", "norm_epsilon", "norm_eps")
 EPS = dict(layer_norm_eps=1e-5)
 UNTIED = dict(tie_word_embeddings=False)
 OLMO3_ROPE = dict(sliding_attention=dict(rope_type="default", rope_theta=10000.0),
@@ -288,6 +330,8 @@ GRANITE_OPTIONS = dict(ROPE, attention_multiplier=0.3, embedding_multiplier=3.0,
                        logits_scaling=0.5)
 
 CASES = {
+    "arcee": Family("arcee", "Arcee", LLAMA, interleaved_tensor, arcee_keys, **UNTIED, rope_parameters=dict(
+        rope_type="yarn", rope_theta=10000.0, factor=8.0, original_max_position_embeddings=16)),
     "bloom": Family("bloom", "Bloom", BLOOM, bloom_tensor, **FLAT),
     # Not a power of two: ALiBi's slopes come from two sequences.
     "bloom-six-heads": Family("bloom", "Bloom", BLOOM, bloom_tensor, **(FLAT | dict(n_head=6)), hidden_size=48),
@@ -295,12 +339,16 @@ CASES = {
     "cohere2": Family("cohere2", "Cohere2", keys=cohere_keys, **ROPE, **EPS, num_hidden_layers=4, head_dim=16,
                       sliding_window=12, logit_scale=0.3),
     "command-r": Family("command-r", "Cohere", keys=cohere_keys, **ROPE, **EPS, logit_scale=0.3),
+    "command-r-plus": Family("command-r", "Cohere", keys=cohere_keys, **ROPE, **EPS, logit_scale=0.3,
+                             use_qk_norm=True),
     "ernie4_5": Family("ernie4_5", "Ernie4_5", **ROPE, head_dim=16, use_bias=True),
     # The class is not part of transformers; it computes what Llama's does.
     "exaone": Family("exaone", "Llama", **ROPE),
     "exaone4": Family("exaone4", "Exaone4", OLMO2, keys=listed_window_keys, **ROPE, num_hidden_layers=4,
                       sliding_window=12),
     "glm4": Family("glm4", "Glm4", GLM, keys=partial_keys, **partial(0.5), head_dim=16, attention_bias=True),
+    "gptj": Family("gptj", "GPTJ", GPTJ, keys=lambda writer, config: writer.add_rope_dimension_count(config.rotary_dim),
+                   **FLAT, **UNTIED, n_embd=32, n_positions=128, n_inner=None, rotary_dim=4),
     "gptneox": Family("gptneox", "GPTNeoX", GPT_NEOX, bloom_tensor, partial_keys, **partial(0.5), **EPS, **UNTIED,
                       num_key_value_heads=4),
     "gptneox-serial": Family("gptneox", "GPTNeoX", GPT_NEOX, bloom_tensor, partial_keys, **partial(0.5), **EPS,
@@ -309,17 +357,28 @@ CASES = {
         rope_type="dynamic", rope_theta=10000.0, alpha=20.0, factor=1.0)),
     # As for exaone.
     "internlm2": Family("internlm2", "Llama", LLAMA, interleaved_tensor, **ROPE),
+    # The class is not part of transformers; it computes what Granite's does, with factors that follow from others.
+    "minicpm": Family("minicpm", "Granite", LLAMA, interleaved_tensor, minicpm_keys, **ROPE,
+                      attention_multiplier=8**-0.5, embedding_multiplier=3.0, logits_scaling=0.5,
+                      residual_multiplier=1.4 / math.sqrt(2)),
+    "mpt": Family("mpt", "Mpt", MPT, keys=mpt_keys, n_layers=2, n_heads=4, d_model=32, max_seq_len=128,
+                  layer_norm_epsilon=1e-5, attn_config=dict(clip_qkv=1.5, alibi_bias_max=4)),
+    "nemotron": Family("nemotron", "Nemotron", LLAMA, nemotron_tensor, partial_keys, **partial(0.5), **UNTIED,
+                       norm_eps=1e-5),
     "olmo": Family("olmo", "Olmo", LLAMA, interleaved_tensor, lambda writer, config: writer.add_layer_norm_eps(1e-5),
                    **ROPE, **UNTIED),
     "olmo2": Family("olmo2", "Olmo2", OLMO2, **ROPE, **UNTIED),
     "olmo3": Family("olmo2", "Olmo3", OLMO2, keys=olmo3_keys, **UNTIED, num_hidden_layers=4, sliding_window=12,
                     rope_parameters=OLMO3_ROPE),
     "olmoe": Family("olmoe", "Olmoe", keys=expert_keys, **ROPE, **UNTIED, num_experts=6, num_experts_per_tok=3),
+    "opt": Family("opt", "OPT", OPT, opt_tensor, ffn_dim=48, word_embed_proj_dim=32, num_key_value_heads=4),
     "phi2": Family("phi2", "Phi", PHI, keys=partial_keys, **partial(0.5), **EPS, **UNTIED),
     "seed_oss": Family("seed_oss", "SeedOss", SEED, **ROPE, **UNTIED, head_dim=16),
     "stablelm": Family("stablelm", "StableLm", keys=partial_keys, **partial(0.25), **EPS, **UNTIED, use_qkv_bias=True),
     "stablelm-parallel": Family("stablelm", "StableLm", keys=partial_keys, **partial(0.25), **EPS, **UNTIED,
                                 use_parallel_residual=True),
+    "stablelm-head-norms": Family("stablelm", "StableLm", STABLELM, keys=partial_keys, **partial(0.25), **EPS, **UNTIED,
+                                  use_parallel_residual=True, qk_layernorm=True),
     "starcoder": Family("starcoder", "GPTBigCode", GPT2, keys=lambda writer, config: writer.add_head_count_kv(1),
                         n_embd=32, n_positions=128, n_inner=None, **FLAT),
     "starcoder2": Family("starcoder2", "Starcoder2", STARCODER2, **ROPE, norm_epsilon=1e-5, sliding_window=None),
@@ -386,7 +445,7 @@ def make_model(family, seed):
     config._attn_implementation = "eager"
     torch.manual_seed(seed)
     model = getattr(transformers, model_name)(config).float().eval()
-    center = 0.0 if family.tensor is gemma_tensor else 1.0
+    center = 0.0 if family.tensor in (gemma_tensor, nemotron_tensor) else 1.0
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
@@ -405,6 +464,11 @@ def make_model(family, seed):
         # own code and earlier versions of the class use them for texts beyond the original context.
         rotary = model.model.rotary_emb
         rotary.rope_init_fn = functools.partial(rotary.rope_init_fn, seq_len=64)
+    if family.cls == "Mpt":
+        # The class knows one maximum alone; the model's own code reads it.
+        build = model.transformer.build_mpt_alibi_tensor
+        model.transformer.build_mpt_alibi_tensor = functools.partial(
+            build, alibi_bias_max=config.attn_config.alibi_bias_max)
     return model
 
 
@@ -463,12 +527,15 @@ def gpt_oss_experts(prefix, kind, value):
 
 
 def tensors_of(family, model):
+    stacks = {}
     for name, parameter in model.named_parameters():
         value = parameter.detach().numpy()
         prefix = ""
-        if ".layers." in name or ".h." in name:
-            _, _, layer, name = name.split(".", 3)
-            prefix = f"blk.{layer}."
+        if inside := re.search(r"\.(layers|h|blocks)\.(\d+)\.(.*)", name):
+            prefix, name = f"blk.{inside[2]}.", inside[3]
+        if ".norms." in name:
+            stacks.setdefault(f"{prefix}{family.modules[name.rsplit('.', 2)[0]]}.weight", []).append(value)
+            continue
         name = name.replace("block_sparse_moe", "mlp")
         if name.startswith("mlp.experts.") and family.cls == "GptOss":
             yield from gpt_oss_experts(prefix, name.rsplit(".")[-1], value)
@@ -480,8 +547,10 @@ def tensors_of(family, model):
             continue
         module, kind = name.rsplit(".", 1) if name.endswith(("weight", "bias")) else (name, "weight")
         role = family.modules[module] if prefix else TOP[module]
-        value = family.tensor(role, value, model.config)
+        if family.tensor is not nemotron_tensor or kind == "weight":
+            value = family.tensor(role, value, model.config)
         yield f"{prefix}{role}.{kind}", value
+    yield from ((name, np.stack(values)) for name, values in stacks.items())
 
 
 def gguf_mxfp4(values):
@@ -500,7 +569,7 @@ def write_gguf(path, family, model, mxfp4=False):
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(128)
     writer.add_embedding_length(config.hidden_size)
-    flat = family.modules in (BLOOM, GPT2)
+    flat = family.modules in (BLOOM, GPT2, GPTJ, MPT)
     writer.add_feed_forward_length(4 * config.hidden_size if flat else config.intermediate_size)
     writer.add_head_count(config.num_attention_heads)
     writer.add_vocab_size(VOCAB)
@@ -530,6 +599,71 @@ def write_gguf(path, family, model, mxfp4=False):
     writer.close()
 
 
+def minicpm_directory(config, tensors):
+    factors = dict(scale_emb=config.pop("embedding_multiplier"), scale_depth=1.4,
+                   dim_model_base=config["hidden_size"] / config.pop("logits_scaling"))
+    for name in ("attention_multiplier", "residual_multiplier"):
+        del config[name]
+    return "MiniCPM", factors, tensors
+
+
+EXAONE = {
+    "model.embed_tokens": "transformer.wte", "model.norm": "transformer.ln_f", "model.layers": "transformer.h",
+    "input_layernorm": "ln_1", "post_attention_layernorm": "ln_2", "self_attn.o_proj": "attn.attention.out_proj",
+    "self_attn": "attn.attention", "mlp.gate_proj": "mlp.c_fc_0", "mlp.up_proj": "mlp.c_fc_1", "mlp.down_proj":
+    "mlp.c_proj",
+}
+INTERNLM2 = {
+    "model.embed_tokens": "model.tok_embeddings", "lm_head": "output", "input_layernorm": "attention_norm",
+    "post_attention_layernorm": "ffn_norm", "self_attn.o_proj": "attention.wo", "mlp.gate_proj": "feed_forward.w1",
+    "mlp.up_proj": "feed_forward.w3", "mlp.down_proj": "feed_forward.w2",
+}
+
+
+def renamed(names, tensors):
+    def rename(name):
+        for old, new in names.items():
+            name = name.replace(old, new)
+        return name
+    return {rename(name): value for name, value in tensors.items()}
+
+
+def exaone_directory(config, tensors):
+    own = dict(num_layers=config.pop("num_hidden_layers"), layer_norm_epsilon=config.pop("rms_norm_eps"),
+               activation_function=config.pop("hidden_act"))
+    return "Exaone", own, renamed(EXAONE, tensors)
+
+
+def internlm2_directory(config, tensors):
+    """Queries, key and value of a group of heads lie together."""
+    tensors = renamed(INTERNLM2, tensors)
+    groups = config["num_key_value_heads"]
+    for name in [name for name in tensors if name.endswith("q_proj.weight")]:
+        parts = [tensors.pop(name.replace("q_proj", kind)) for kind in ("q_proj", "k_proj", "v_proj")]
+        width = parts[0].shape[1]
+        fused = torch.cat([part.reshape(groups, -1, width) for part in parts], dim=1).reshape(-1, width)
+        tensors[name.replace("self_attn.q_proj", "attention.wqkv")] = fused
+    return "InternLM2", dict(bias=config.pop("attention_bias")), tensors
+
+
+# Directories of classes that are not part of transformers.
+DIRECTORIES = {"minicpm": minicpm_directory, "exaone": exaone_directory, "internlm2": internlm2_directory}
+
+
+def save_as_foreign(folder, convert):
+    config = json.loads((folder / "config.json").read_text())
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    name, own, tensors = convert(config, tensors)
+    kept = {key: config[key] for key in config if key not in ("rope_parameters", "model_type", "dtype", "mlp_bias")}
+    rope = dict(rope_theta=config["rope_parameters"]["rope_theta"], rope_scaling=None)
+    config = kept | own | rope | dict(
+        architectures=[f"{name}ForCausalLM"], model_type=name.lower(), torch_dtype="float32",
+        auto_map=dict(AutoModelForCausalLM=f"modeling_{name.lower()}.{name}ForCausalLM"))
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    tensors = {name: value.contiguous() for name, value in tensors.items()}
+    safetensors.torch.save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--hf", type=pathlib.Path)
@@ -547,6 +681,8 @@ def main():
             model.save_pretrained(options.hf / name)
             if stored:
                 save_mxfp4(options.hf / name, model, stored)
+            if name in DIRECTORIES:
+                save_as_foreign(options.hf / name, DIRECTORIES[name])
         spread = np.abs(np.array(golden["logits"])).max()
         print(f"{name}: largest logit {spread:.1f}, greedy {golden['greedy']}")
 
