@@ -3,15 +3,17 @@
 //
 // Metadata keys below the architecture's name. Those of GGUF files: pooling_type (1 mean, 2 first
 // token, 3 last token, 4 a classification head), classifier.output_labels. Ours, which directories
-// are translated to and files may have: embedding.normalize, embedding.modules (what follows
-// pooling, in order: "normalize", or the name of a dense layer's tensors, "dense_2"; where it is
-// missing the layers dense_2 and dense_3 that are there, as llama.cpp's converter writes them, and
-// then embedding.normalize counts), embedding.dense_activations (none, tanh, relu or gelu, of each
-// of those layers; missing: none), embedding.max_tokens, embedding.prompt_names,
-// embedding.prompt_texts, embedding.default_prompt, embedding.matryoshka_dimensions,
-// embedding.is_matryoshka, embedding.truncate_dim, classifier.pooling_type (what the head reads),
-// classifier.dense_activation (tanh, relu or gelu), classifier.score_activation (none, softmax or
-// sigmoid).
+// are translated to and files may have:
+// - embedding.modules: what follows pooling, in order: "normalize", or the name of a dense layer's
+//   tensors, "dense_2". Where it is missing, the layers dense_2 and dense_3 that are there, as
+//   llama.cpp's converter writes them, and a division by the length unless embedding.normalize says
+//   no.
+// - embedding.dense_activations: none, tanh, relu or gelu, of each of those layers; missing: none.
+// - embedding.token_type_count: the rows that their table must have.
+// - embedding.max_tokens, embedding.prompt_names, embedding.prompt_texts, embedding.default_prompt,
+//   embedding.matryoshka_dimensions, embedding.is_matryoshka, embedding.truncate_dim.
+// - classifier.pooling_type (what the head reads), classifier.dense_activation (as above),
+//   classifier.score_activation (none, softmax or sigmoid).
 #pragma once
 
 #include <cstddef>
@@ -28,6 +30,7 @@
 namespace hearth {
 
 inline constexpr std::string_view kPoolingTypeKey = "pooling_type";
+inline constexpr std::string_view kTokenTypesKey = "embedding.token_type_count";
 inline constexpr std::string_view kNormalizeKey = "embedding.normalize";
 inline constexpr std::string_view kModulesKey = "embedding.modules";
 inline constexpr std::string_view kDenseActivationsKey = "embedding.dense_activations";

@@ -2,6 +2,7 @@
 // callers rely on besides the values.
 #include "models/encoder.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -258,19 +259,18 @@ TEST_P(GoldenEncoder, EncodingAllocatesNothing) {
   EXPECT_EQ(test::total_allocations(), before);
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, GoldenEncoder,
-                         ::testing::Values("bert-mean", "bert-cls", "bert-dense",
-                                           "bert-dense-behind", "bert-classifier", "roberta-mean",
-                                           "xlm-roberta-cls", "xlm-roberta-reranker",
-                                           "distilbert-last", "distilbert-labels",
-                                           "gemma-embedding", "modernbert-mean",
-                                           "modernbert-classifier", "mpnet-mean",
-                                           "mpnet-classifier", "nomic-bert-mean", "qwen3-last"),
-                         [](const auto& case_info) {
-                           std::string name = case_info.param;
-                           std::ranges::replace(name, '-', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(
+    Cases, GoldenEncoder,
+    ::testing::Values("bert-mean", "bert-cls", "bert-dense", "bert-dense-behind", "bert-classifier",
+                      "roberta-mean", "xlm-roberta-cls", "xlm-roberta-reranker", "distilbert-last",
+                      "distilbert-labels", "gemma-embedding", "gte-cls", "gte-reranker",
+                      "gte-untyped", "jina-mean", "modernbert-mean", "modernbert-classifier",
+                      "mpnet-mean", "mpnet-classifier", "nomic-bert-mean", "qwen3-last"),
+    [](const auto& case_info) {
+      std::string name = case_info.param;
+      std::ranges::replace(name, '-', '_');
+      return name;
+    });
 
 TEST(Encoders, EachArchitectureHasAGoldenGgufFile) {
   std::set<std::string, std::less<>> proven;
@@ -393,6 +393,13 @@ TEST(Encoders, HeadsOfDirectoriesAreWhole) {
   }
 }
 
+// transformers would go on with random ones.
+TEST(Encoders, TokenTypesThatTheConfigurationStatesMustBeThere) {
+  EXPECT_THAT(lacking("bert-cls", "embeddings.token_type_embeddings.weight"),
+              ::testing::HasSubstr("'bert.embeddings.token_type_embeddings.weight' [2, 32]"));
+  EXPECT_EQ(lacking("gte-untyped", "none"), "");
+}
+
 TEST(Encoders, CountWhatTheyHold) {
   Loaded model("bert-mean");
   const std::size_t layer = 4 * (32 * 32 + 32) + 2 * 32 * 64 + 64 + 32 + 4 * 32;
@@ -413,9 +420,10 @@ TEST(Encoders, AreNoDecodersAndTheOtherWayRound) {
   const auto as_encoder = load_encoder(decoder, *device, {kMaxTokens, kMaxSequences});
   ASSERT_FALSE(as_encoder.has_value());
   EXPECT_EQ(as_encoder.error().code(), StatusCode::kUnimplemented);
-  EXPECT_NE(as_encoder.error().message().find(
-                "supported: bert, gemma-embedding, modern-bert, mpnet, nomic-bert"),
-            std::string::npos);
+  EXPECT_NE(
+      as_encoder.error().message().find(
+          "supported: bert, gemma-embedding, gte, jina-bert-v2, modern-bert, mpnet, nomic-bert"),
+      std::string::npos);
 }
 
 }  // namespace

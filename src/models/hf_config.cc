@@ -317,19 +317,36 @@ Status translate_longrope(const HfObject& config, const HfObject& rope, const Hf
   return {};
 }
 
+// The part of it that base_stretch() leaves: all waves are longer by the same factor.
+Status translate_ntk(const HfObject& config, const HfObject& rope, const HfFamily& family,
+                     MetadataWriter& out) {
+  if (rope.has("mixed_b")) {
+    return make_status(StatusCode::kUnimplemented,
+                       "{}: 'mixed_b' of the rope scaling is not supported", config.file());
+  }
+  HEARTH_ASSIGN_OR_RETURN(const double factor, rope_number(rope, "factor"));
+  HEARTH_ASSIGN_OR_RETURN(const std::uint32_t dim, rope_dim_of(config, family));
+  // In the precision of a GGUF file, so that both give the same bits.
+  const double waves = static_cast<float>(std::pow(factor, 2.0 / dim));
+  out.add_text(family.metadata_key("rope.scaling.type"), "linear");
+  out.add(family.metadata_key("rope.scaling.factor"), waves);
+  return {};
+}
+
 Status translate_scaling(const HfObject& config, const HfObject& rope, const HfFamily& family,
                          MetadataWriter& out) {
   HEARTH_ASSIGN_OR_RETURN(const std::string_view type, rope_type(rope));
   if (type == "default") return {};
   const bool is_long = type == "longrope" || type == "su";
-  const bool is_known =
-      is_long || type == "linear" || type == "dynamic" || type == "yarn" || type == "llama3";
+  const bool is_known = is_long || type == "linear" || type == "dynamic" || type == "yarn" ||
+                        type == "llama3" || (type == "ntk" && family.rope.fixed_ntk);
   if (!is_known || (family.rope.long_only && !is_long)) {
     return make_status(StatusCode::kUnimplemented,
                        "{}: rope scaling of type '{}' is not supported; supported are {}",
                        config.file(), type,
                        family.rope.long_only ? "default and longrope" : kShownTypes);
   }
+  if (type == "ntk") return translate_ntk(config, rope, family, out);
   if (type == "llama3") return {};  // Its divisors are a tensor.
   if (type == "dynamic") return check_dynamic(rope);
   out.add_text(family.metadata_key("rope.scaling.type"), is_long ? "longrope" : type);
@@ -340,12 +357,14 @@ Status translate_scaling(const HfObject& config, const HfObject& rope, const HfF
   return {};
 }
 
-// NTK scaling by a fixed factor, which the files call dynamic.
+// NTK scaling by a fixed factor, which the files call ntk, or dynamic.
 Result<double> base_stretch(const HfObject& config, const HfFamily& family,
                             std::uint32_t rope_dim) {
   HEARTH_ASSIGN_OR_RETURN(const auto rope, rope_object(config, family));
-  if (!rope || !rope->has("alpha") || rope_dim <= 2) return 1.0;
+  if (!rope) return 1.0;
   HEARTH_ASSIGN_OR_RETURN(const std::string_view type, rope_type(*rope));
+  if (family.rope.fixed_ntk && type == "ntk") return rope_number(*rope, "factor");
+  if (!family.rope.stretched_base || !rope->has("alpha") || rope_dim <= 2) return 1.0;
   if (type != "dynamic") return 1.0;
   HEARTH_ASSIGN_OR_RETURN(const double alpha, rope_number(*rope, "alpha"));
   const double dim = rope_dim;
@@ -359,7 +378,7 @@ Status translate_rope(const HfObject& config, const HfFamily& family, MetadataWr
                family.rope.interleaved ? "interleaved" : "halves");
   HEARTH_ASSIGN_OR_RETURN(double theta, rope_theta(config, family));
   HEARTH_ASSIGN_OR_RETURN(const std::uint32_t rope_dim, rope_dim_of(config, family));
-  if (family.rope.stretched_base) {
+  if (family.rope.stretched_base || family.rope.fixed_ntk) {
     HEARTH_ASSIGN_OR_RETURN(const double stretch, base_stretch(config, family, rope_dim));
     theta = static_cast<float>(theta * stretch);  // In the precision of a GGUF file.
   }
@@ -589,8 +608,9 @@ void MetadataWriter::add_size(std::string_view key, std::uint64_t value) {
 Result<const HfFamily*> hf_family_of(const HfObject& config) {
   const json::Value* classes = config.find("architectures");
   const json::Array* list = classes == nullptr ? nullptr : classes->as_array();
-  if (list == nullptr || list->size() != 1 || list->front().as_string() == nullptr) {
-    return error(StatusCode::kDataLoss, "{}: 'architectures' must be a list of one class name",
+  // Of several, the first is the one without a head, or the one meant.
+  if (list == nullptr || list->empty() || list->front().as_string() == nullptr) {
+    return error(StatusCode::kDataLoss, "{}: 'architectures' must be a list of class names",
                  config.file());
   }
   const std::string& name = *list->front().as_string();

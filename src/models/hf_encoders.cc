@@ -21,6 +21,7 @@ namespace {
 constexpr std::array<std::string_view, 1> kGelu = {"gelu"};
 constexpr std::array<std::string_view, 2> kSwiglu = {"silu", "swiglu"};
 constexpr std::array<std::string_view, 1> kSavedPositions = {".position_ids"};
+constexpr std::array<std::string_view, 1> kSavedFrequencies = {".rotary_emb.inv_freq"};
 constexpr std::array kEveryBias = {HfBias{"", "", true}};
 
 constexpr std::array kEncoderKeys = {
@@ -109,6 +110,26 @@ Status add_labels(const HfObject& config, const HfFamily& family, std::string_vi
   return {};
 }
 
+// `own` is what the class computes; many files say "absolute" whatever it does.
+Status check_positions(const HfObject& config, std::string_view own, bool stated = false) {
+  constexpr std::string_view kKey = "position_embedding_type";
+  HEARTH_ASSIGN_OR_RETURN(const auto positions, config.text(kKey));
+  const std::string_view kind = positions.value_or(stated ? "absolute" : own);
+  if (kind == own || (!stated && kind == "absolute")) return {};
+  return refuse(config, kKey, fmt::format("'{}'", kind));
+}
+
+// Their table is then there: the class would start with a random one where it is missing.
+Status add_token_types(const HfObject& config, const HfFamily& family, std::uint32_t usual,
+                       MetadataWriter& out) {
+  constexpr std::string_view kKey = "type_vocab_size";
+  const json::Value* stated = config.find(kKey);
+  if (stated != nullptr && *stated == json::Value(std::int64_t{0})) return {};
+  HEARTH_ASSIGN_OR_RETURN(const auto count, config.size(kKey));
+  out.add_size(family.metadata_key(kTokenTypesKey), count.value_or(usual));
+  return {};
+}
+
 // How a class spells its norms' epsilon, and what it is where config.json is silent.
 struct EpsilonKey {
   std::string_view name;
@@ -121,20 +142,23 @@ Status add_common(const HfObject& config, const HfFamily& family, const EpsilonK
                   std::string_view head_dense, MetadataWriter& out) {
   HEARTH_RETURN_IF_ERROR(refuse_unless(config, "is_decoder", false));
   HEARTH_RETURN_IF_ERROR(refuse_unless(config, "add_cross_attention", false));
-  HEARTH_ASSIGN_OR_RETURN(const auto positions, config.text("position_embedding_type"));
-  if (positions && *positions != "absolute" && *positions != "rotary") {
-    return refuse(config, "position_embedding_type", fmt::format("'{}'", *positions));
-  }
   HEARTH_ASSIGN_OR_RETURN(const auto stated, config.number(epsilon.name));
   out.add(family.metadata_key("attention.layer_norm_epsilon"), stated.value_or(epsilon.fallback));
   return family.is_classifier() ? add_labels(config, family, head_dense, out) : Status();
 }
 
-Status add_bert(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+// With learned positions, and a head of a dense layer and its tanh.
+Status add_learned(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  HEARTH_RETURN_IF_ERROR(check_positions(config, "absolute"));
   return add_common(config, family, kBertEpsilon, "tanh", out);
 }
 
-Status add_roberta(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+Status add_bert(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  HEARTH_RETURN_IF_ERROR(add_token_types(config, family, 2, out));
+  return add_learned(config, family, out);
+}
+
+Status add_offset_positions(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
   HEARTH_ASSIGN_OR_RETURN(const std::uint32_t rows,
                           config.required_size("max_position_embeddings"));
   HEARTH_ASSIGN_OR_RETURN(const std::uint32_t offset, hf_position_offset(config));
@@ -144,7 +168,12 @@ Status add_roberta(const HfObject& config, const HfFamily& family, MetadataWrite
                        config.file(), rows, offset);
   }
   out.add_size(family.metadata_key("context_length"), rows - offset);
-  return add_bert(config, family, out);
+  return add_learned(config, family, out);
+}
+
+Status add_roberta(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  HEARTH_RETURN_IF_ERROR(add_token_types(config, family, 2, out));
+  return add_offset_positions(config, family, out);
 }
 
 // What the class has in its code, whatever config.json says.
@@ -158,14 +187,16 @@ Status add_mpnet(const HfObject& config, const HfFamily& family, MetadataWriter&
   HEARTH_ASSIGN_OR_RETURN(const std::uint32_t offset, hf_position_offset(config));
   if (offset != kOffset) return refuse(config, "pad_token_id", fmt::format("{}", offset - 1));
   out.add_size(family.metadata_key("attention.relative_buckets_count"), kBuckets);
-  return add_roberta(config, family, out);
+  return add_offset_positions(config, family, out);
 }
 
 Status add_distilbert(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  HEARTH_RETURN_IF_ERROR(check_positions(config, "absolute"));
   return add_common(config, family, kBertEpsilon, "relu", out);
 }
 
 Status add_modernbert(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  HEARTH_RETURN_IF_ERROR(check_positions(config, "rope"));
   HEARTH_RETURN_IF_ERROR(add_common(config, family, {"norm_eps", 1e-5}, "gelu", out));
   if (!family.is_classifier()) return {};
   HEARTH_ASSIGN_OR_RETURN(const auto activation, config.text("classifier_activation"));
@@ -207,6 +238,29 @@ Status add_nomic(const HfObject& config, const HfFamily& family, MetadataWriter&
                           config.required_size("max_position_embeddings"));
   HEARTH_ASSIGN_OR_RETURN(const auto trained, config.size("max_trained_positions"));
   out.add_size(family.metadata_key("context_length"), std::min(context, trained.value_or(context)));
+  HEARTH_RETURN_IF_ERROR(check_positions(config, "rotary"));
+  HEARTH_RETURN_IF_ERROR(add_token_types(config, family, 2, out));
+  return add_common(config, family, kBertEpsilon, "tanh", out);
+}
+
+// What the code beside the weights knows, and transformers' class of today does not, is off.
+Status add_gte(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  HEARTH_RETURN_IF_ERROR(refuse_unless(config, "logn_attention_scale", false));
+  HEARTH_ASSIGN_OR_RETURN(const auto norms, config.text("layer_norm_type"));
+  if (norms.value_or("layer_norm") != "layer_norm") {
+    return refuse(config, "layer_norm_type", fmt::format("'{}'", *norms));
+  }
+  HEARTH_RETURN_IF_ERROR(check_positions(config, "rope", config.has("position_embedding_type")));
+  HEARTH_RETURN_IF_ERROR(add_token_types(config, family, 1, out));
+  return add_common(config, family, kBertEpsilon, "tanh", out);
+}
+
+Status add_jina(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  HEARTH_ASSIGN_OR_RETURN(const auto kind, config.text("feed_forward_type"));
+  const std::string_view stated = kind.value_or("original");
+  if (stated != "geglu") return refuse(config, "feed_forward_type", fmt::format("'{}'", stated));
+  HEARTH_RETURN_IF_ERROR(check_positions(config, "alibi", true));
+  HEARTH_RETURN_IF_ERROR(add_token_types(config, family, 2, out));
   return add_common(config, family, kBertEpsilon, "tanh", out);
 }
 
@@ -448,6 +502,69 @@ constexpr HfFamily nomic() {
   return family;
 }
 
+// ---- GTE, by its own code ("New") and by transformers
+
+constexpr std::array kGteModules = {
+    module("embeddings.word_embeddings", "token_embd"),
+    module("embeddings.token_type_embeddings", "token_types"),
+    module("embeddings.LayerNorm", "token_embd_norm"),
+};
+constexpr std::array kGteHead = joined(kGteModules, std::array{
+                                                        module("pooler.dense", "cls"),
+                                                        head_module("classifier", "cls.output"),
+                                                    });
+constexpr std::array kGteLayer = {
+    module("attention.qkv_proj", "attn_qkv"),  module("attention.q_proj", "attn_q"),
+    module("attention.k_proj", "attn_k"),      module("attention.v_proj", "attn_v"),
+    module("attention.o_proj", "attn_output"), module("attn_ln", "attn_output_norm"),
+    module("mlp.up_gate_proj", "ffn_up_gate"), module("mlp.down_proj", "ffn_down"),
+    module("mlp_ln", "layer_output_norm"),
+};
+constexpr std::array kGteBiases = {HfBias{"ffn_up_gate", ""}, HfBias{"", "", true}};
+// Of the multilingual model's second training task.
+constexpr std::array<std::string_view, 3> kGteUnused = {"pooler.", "lm_head.", "classifier."};
+
+constexpr HfFamily gte(std::string_view class_name) {
+  const bool own = class_name.starts_with("New");
+  HfFamily family = bert(class_name);
+  family.architecture = "gte";
+  family.rotates = true;
+  family.base_prefix = own ? "new." : "gte.";
+  family.modules = family.is_classifier() ? std::span<const HfModule>(kGteHead) : kGteModules;
+  family.layer_modules = kGteLayer;
+  family.ignored = kSavedFrequencies;
+  family.biases = kGteBiases;
+  family.unused = kGteUnused;
+  if (family.is_classifier()) family.unused = {};
+  family.rope = {.theta = own ? 10000.0 : 160000.0, .fixed_ntk = true};
+  family.translate_more = add_gte;
+  return family;
+}
+
+// ---- Jina's BERT of version 2
+
+constexpr std::array kJinaLayer = {
+    module("attention.self.query", "attn_q"),
+    module("attention.self.key", "attn_k"),
+    module("attention.self.value", "attn_v"),
+    module("attention.output.dense", "attn_output"),
+    module("attention.output.LayerNorm", "attn_output_norm"),
+    module("mlp.gated_layers", "ffn_up"),
+    module("mlp.wo", "ffn_down"),
+    module("mlp.layernorm", "layer_output_norm"),
+};
+constexpr std::array kJinaBiases = {HfBias{"ffn_up", ""}, HfBias{"", "", true}};
+
+constexpr HfFamily jina(std::string_view class_name) {
+  HfFamily family = bert(class_name);
+  family.architecture = "jina-bert-v2";
+  family.modules = kGteModules;
+  family.layer_modules = kJinaLayer;
+  family.biases = kJinaBiases;
+  family.translate_more = add_jina;
+  return family;
+}
+
 constexpr std::array kFamilies = {
     bert("BertForMaskedLM"),
     bert_classifier(),
@@ -455,12 +572,20 @@ constexpr std::array kFamilies = {
     distilbert("DistilBertForMaskedLM"),
     distilbert("DistilBertForSequenceClassification"),
     distilbert("DistilBertModel"),
+    gte("GteForMaskedLM"),
+    gte("GteForSequenceClassification"),
+    gte("GteModel"),
+    jina("JinaBertForMaskedLM"),
+    jina("JinaBertModel"),
     modernbert("ModernBertForMaskedLM"),
     modernbert("ModernBertForSequenceClassification"),
     modernbert("ModernBertModel"),
     mpnet("MPNetForMaskedLM"),
     mpnet("MPNetForSequenceClassification"),
     mpnet("MPNetModel"),
+    gte("NewForMaskedLM"),
+    gte("NewForSequenceClassification"),
+    gte("NewModel"),
     nomic(),
     roberta("RobertaForMaskedLM"),
     roberta("RobertaForSequenceClassification"),

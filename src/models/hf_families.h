@@ -79,6 +79,7 @@ struct HfRope {
   bool interleaved = false;       // Rotated pairs lie side by side.
   bool stretched_base = false;    // `alpha` of dynamic scaling is a factor of the base.
   bool per_kind = false;        // Layers with and without a window rotate by different parameters.
+  bool fixed_ntk = false;       // The type "ntk": a longer base and longer waves for every context.
   bool long_only = false;       // No scaling but longrope.
   bool own_magnitudes = false;  // Longrope's are `short_mscale` and `long_mscale`.
   // `original_max_position_embeddings` where config.json is silent; 0: the rope scaling says it.

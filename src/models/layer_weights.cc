@@ -48,11 +48,17 @@ void bind_feed_forward(const ModelConfig& config, NamedBinder& binder, std::stri
                        std::size_t size, FeedForward& target) {
   const std::string gate = fmt::format("ffn_gate{}", suffix);
   const std::string up = fmt::format("ffn_up{}", suffix);
+  const std::string up_gate = fmt::format("ffn_up_gate{}", suffix);
   if (config.gated && !binder.has(gate) && binder.num_rows(up) == 2 * size) {
     const MatrixPart matrices[] = {{size, &target.gate_proj.weight},
                                    {size, &target.up_proj.weight}};
     const VectorPart biases[] = {{size, &target.gate_proj.bias}, {size, &target.up_proj.bias}};
     binder.fused(up, matrices, biases);
+  } else if (config.gated && binder.has(up_gate)) {
+    const MatrixPart matrices[] = {{size, &target.up_proj.weight},
+                                   {size, &target.gate_proj.weight}};
+    const VectorPart biases[] = {{size, &target.up_proj.bias}, {size, &target.gate_proj.bias}};
+    binder.fused(up_gate, matrices, biases);
   } else {
     if (config.gated) binder.linear(gate, size, config.hidden_size, target.gate_proj);
     binder.linear(up, size, config.hidden_size, target.up_proj);

@@ -184,7 +184,8 @@ struct AttentionInputs {
 void bind_attention_inputs(const ModelConfig& config, NamedBinder& binder,
                            const AttentionInputs& targets);
 
-// `suffix` tells the feed-forwards of a layer apart. Gate and up may be one tensor.
+// `suffix` tells the feed-forwards of a layer apart. Gate and up may be one tensor:
+// `ffn_up` with the gate's rows first, `ffn_up_gate` with them last.
 void bind_feed_forward(const ModelConfig& config, NamedBinder& binder, std::string_view suffix,
                        std::size_t size, FeedForward& target);
 

@@ -39,6 +39,8 @@ MODERN = SHAPE | dict(num_hidden_layers=4, local_attention=9, bos_token_id=2, eo
                       sep_token_id=3, initializer_cutoff_factor=3.0)
 GEMMA = SHAPE | dict(num_hidden_layers=6, intermediate_size=48, num_attention_heads=2, num_key_value_heads=1,
                      head_dim=16, query_pre_attn_scalar=16, sliding_window=12, use_bidirectional_attention=True)
+GTE = SHAPE | dict(pad_token_id=1, type_vocab_size=1, layer_norm_eps=1e-6,
+                   rope_parameters=dict(rope_type="linear", rope_theta=160000.0, factor=8.0 ** (2 / 8)))
 DISTIL = dict(vocab_size=80, dim=32, hidden_dim=64, n_layers=2, n_heads=4, max_position_embeddings=64,
               initializer_range=0.3, pad_token_id=0)
 QWEN3 = SHAPE | dict(num_key_value_heads=2, head_dim=8, rms_norm_eps=1e-6, bos_token_id=2, eos_token_id=3)
@@ -72,6 +74,19 @@ CASES = {
     "gemma-embedding": dict(kind="Gemma3Text", config=GEMMA, pooling="mean", normalize=True,
                             dense=[(64, False, "linear.Identity"), (32, False, "linear.Identity")],
                             gguf=(gguf.MODEL_ARCH.GEMMA_EMBEDDING, gguf.PoolingType.MEAN)),
+    # The first two as the classes of their own code have it: static NTK scaling, which transformers' class has
+    # as a longer base and linear scaling.
+    "gte-cls": dict(kind="Gte", config=GTE, pooling="cls", normalize=True, own="New",
+                    gguf=("gte", gguf.PoolingType.CLS),
+                    published=dict(model_type="new", rope_theta=20000, rope_scaling=dict(type="ntk", factor=8.0))),
+    "gte-reranker": dict(kind="Gte", head=True, config=GTE | labels("LABEL_0"), own="New",
+                         published=dict(model_type="new", rope_theta=20000, rope_scaling=dict(type="ntk", factor=8.0))),
+    "gte-untyped": dict(kind="Gte", config=GTE | dict(type_vocab_size=0, rope_parameters=None), pooling="cls",
+                        normalize=True),
+    "jina-mean": dict(kind="Bert", config=SHAPE, pooling="mean", normalize=True, lengths=(1, 2, 9, 17, 60), jina=True,
+                      gguf=(gguf.MODEL_ARCH.JINA_BERT_V2, gguf.PoolingType.MEAN),
+                      published=dict(architectures=["JinaBertForMaskedLM"], position_embedding_type="alibi",
+                                     feed_forward_type="geglu")),
     "modernbert-mean": dict(kind="ModernBert", config=MODERN, pooling="mean", normalize=True,
                             gguf=(gguf.MODEL_ARCH.MODERN_BERT, gguf.PoolingType.MEAN)),
     "modernbert-classifier": dict(kind="ModernBert", head=True,
@@ -91,6 +106,8 @@ def make_model(case):
     config._attn_implementation = "eager"
     torch.manual_seed(7)
     model = getattr(transformers, case["kind"] + suffix)(config).eval()
+    if case.get("jina"):
+        make_jina(model)
     generator = torch.Generator().manual_seed(11)
     for parameter in model.parameters():  # Biases and gains that would show if they were left out.
         if parameter.ndim == 1:
@@ -98,6 +115,58 @@ def make_model(case):
                 parameter += 0.2 * torch.randn(parameter.shape, generator=generator)
     dtype = case.get("dtype", torch.float16)
     return model.to(dtype).float(), dtype
+
+
+class GatedFeedForward(torch.nn.Module):
+    """As the code beside Jina's weights has it: gate above up in one matrix without biases."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.gated_layers = torch.nn.Linear(config.hidden_size, 2 * config.intermediate_size, bias=False)
+        torch.nn.init.normal_(self.gated_layers.weight, std=config.initializer_range)
+
+    def forward(self, hidden):
+        gate, up = self.gated_layers(hidden).chunk(2, dim=-1)
+        return torch.nn.functional.gelu(gate) * up
+
+
+def make_jina(model):
+    """BERT without positions, but with ALiBi to both sides (see run()), and gated feed-forwards."""
+    model.embeddings.position_embeddings.weight.data.zero_()
+    for layer in model.encoder.layer:
+        layer.intermediate = GatedFeedForward(model.config)
+
+
+def alibi(num_heads, length):
+    slopes = torch.tensor([2.0 ** (-8 * (i + 1) / num_heads) for i in range(num_heads)])  # Of powers of two.
+    place = torch.arange(length)
+    return -slopes[None, :, None, None] * (place[None] - place[:, None]).abs()
+
+
+# From the names of transformers' classes to those of published files.
+PUBLISHED_NAMES = {
+    "Gte": [("gte.", "new.")],
+    "Bert": [(".intermediate.gated_layers.", ".mlp.gated_layers."), (".output.LayerNorm.", ".mlp.layernorm."),
+             (".output.dense.", ".mlp.wo."), (".attention.mlp.layernorm.", ".attention.output.LayerNorm."),
+             (".attention.mlp.wo.", ".attention.output.dense.")],
+}
+
+
+def publish(folder, case):
+    """The files as they are published, where transformers' class writes others."""
+    config = json.loads((folder / "config.json").read_text())
+    for key in ("rope_parameters", "transformers_version"):
+        config.pop(key, None)
+    own = [case["own"] + name.removeprefix(case["kind"]) for name in config["architectures"]] if "own" in case else []
+    config |= dict(architectures=own) | case["published"]
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    tensors = {}
+    for name, value in safetensors.numpy.load_file(folder / "model.safetensors").items():
+        for before, after in PUBLISHED_NAMES[case["kind"]]:
+            name = name.replace(before, after)
+        if not (case.get("jina") and "position_embeddings" in name):
+            tensors[name] = value
+    safetensors.numpy.save_file(tensors, folder / "model.safetensors", metadata=dict(format="pt"))
 
 
 def make_tokenizer(folder):
@@ -144,6 +213,12 @@ OWN_ROLES = {
     "attention.attn.v": "attn_v",
     "attention.attn.o": "attn_output",
     "attention.LayerNorm": "attn_output_norm",
+    "attention.qkv_proj": "attn_qkv",
+    "attention.o_proj": "attn_output",
+    "attn_ln": "attn_output_norm",
+    "mlp.up_gate_proj": "ffn_up_gate",
+    "mlp.down_proj": "ffn_down",
+    "mlp_ln": "layer_output_norm",
 }
 
 
@@ -214,6 +289,10 @@ def write_gguf(folder, case, arch, pooling):
         writer.add_rope_freq_base(config["rope_parameters"]["full_attention"]["rope_theta"])
         writer.add_rope_freq_base_swa(config["rope_parameters"]["sliding_attention"]["rope_theta"])
         writer.add_vocab_size(config["vocab_size"])
+    if arch == "gte":
+        writer.add_rope_freq_base(config["rope_theta"] * config["rope_scaling"]["factor"])
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(case["config"]["rope_parameters"]["factor"])
     if arch == "mpnet":
         writer.add_relative_attn_buckets_count(config["relative_attention_num_buckets"])
     for i, (layer, _) in enumerate(make_dense(case), 2):
@@ -246,6 +325,8 @@ def run(model, case, ids, types):
     batch = dict(input_ids=torch.tensor([ids]))
     if types:
         batch["token_type_ids"] = torch.tensor([types])
+    if case.get("jina"):
+        batch["attention_mask"] = alibi(model.config.num_attention_heads, len(ids))
     with torch.no_grad():
         result = model(**batch)
     if case.get("head"):
@@ -280,6 +361,8 @@ def make(name, case, folder):
     for row in golden:
         row["outputs"] = [round(x, 7) for x in run(model, case, row["ids"], row["types"]).tolist()]
     model.to(dtype).save_pretrained(folder)
+    if "published" in case:
+        publish(folder, case)
     if not case.get("head"):
         save_sentence_files(folder, case)
         save_dense(folder, make_dense(case))
