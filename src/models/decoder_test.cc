@@ -104,7 +104,7 @@ INSTANTIATE_TEST_SUITE_P(
                       "gptneox-serial", "hunyuan", "internlm2", "olmo", "olmo2", "olmo3", "olmoe",
                       "phi2", "seed_oss", "stablelm", "stablelm-parallel", "starcoder",
                       "starcoder2", "gpt-oss", "arcee", "command-r-plus", "gptj", "minicpm", "mpt",
-                      "nemotron", "opt", "stablelm-head-norms"),
+                      "nemotron", "opt", "stablelm-head-norms", "jais2", "cwm", "helium"),
     [](const auto& case_info) {
       std::string name = case_info.param;
       std::ranges::replace(name, '-', '_');

@@ -373,6 +373,10 @@ Result<double> base_stretch(const HfObject& config, const HfFamily& family,
 
 Status translate_rope(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
   if (!family.rotates) return {};
+  if (family.rope.required && !config.has("rope_parameters") && !config.has("rope_scaling")) {
+    return make_status(StatusCode::kDataLoss, "{}: key 'rope_parameters' is missing",
+                       config.file());
+  }
   // The weights are used as they lie, not as a converter would have them.
   out.add_text(family.metadata_key("rope.layout"),
                family.rope.interleaved ? "interleaved" : "halves");

@@ -116,7 +116,7 @@ INSTANTIATE_TEST_SUITE_P(
                       "falcon", "falcon-two-norms", "glm4", "gptneox", "hunyuan", "olmo2", "olmo3",
                       "olmoe", "phi2", "seed_oss", "stablelm", "stablelm-parallel", "starcoder",
                       "starcoder2", "gpt-oss", "gpt-oss-mxfp4", "command-r-plus", "exaone", "gptj",
-                      "mpt", "nemotron", "opt", "stablelm-head-norms"),
+                      "mpt", "nemotron", "opt", "stablelm-head-norms", "jais2", "helium"),
     case_name);
 
 // Some families' GGUF files hold the rotated pairs of Q and K side by side, so that the products of
@@ -134,7 +134,7 @@ TEST_P(HfNearlySame, AsAPermutedGgufFile) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, HfNearlySame,
-                         ::testing::Values("arcee", "granite", "granitemoe", "internlm2",
+                         ::testing::Values("arcee", "cwm", "granite", "granitemoe", "internlm2",
                                            "llama-tied", "minicpm", "mixtral", "olmo", "smollm3"),
                          case_name);
 
@@ -301,6 +301,7 @@ TEST(HfDirectory, RefusesWhatOnlySomeModelsOfAClassHave) {
   EXPECT_THAT(message("gpt-oss", "swiglu_limit", "5.0"),
               HasSubstr("'swiglu_limit' is 5; GptOssForCausalLM is supported with 7"));
   EXPECT_THAT(message("gpt-oss", "rope_parameters", ""), HasSubstr("'rope_parameters' is missing"));
+  EXPECT_THAT(message("cwm", "rope_parameters", ""), HasSubstr("'rope_parameters' is missing"));
   EXPECT_THAT(message("gpt-oss", "attention_bias", "false"),
               HasSubstr("_proj.bias' is a bias that by"));
   EXPECT_THAT(message("gpt-oss", "quantization_config", R"({"quant_method":"awq"})"),

@@ -455,7 +455,8 @@ constexpr HfFamily modernbert(std::string_view class_name) {
   family.biases = kModernBiases;
   family.unused = kModernUnused;
   family.rope = {.theta = 160000.0, .per_kind = true};
-  family.windows = {.layers = HfWindowedLayers::kAllButFirstOfGroup, .listed = true, .size = 128};
+  family.windows = {
+      .layers = HfWindowedLayers::kAllButFirstOfGroup, .listed = true, .period = 3, .size = 128};
   family.translate_more = add_modernbert;
   if (family.is_classifier()) {
     family.modules = kModernHead;

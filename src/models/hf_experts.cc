@@ -217,8 +217,7 @@ Status check_gpt_oss(const HfObject& config, const HfFamily& family, MetadataWri
     return make_status(StatusCode::kUnimplemented, "{}: '{}' is {}; {} is supported with {}",
                        config.file(), key, *stated, family.class_name, value);
   }
-  if (config.has("rope_parameters") || config.has("rope_scaling")) return {};
-  return make_status(StatusCode::kDataLoss, "{}: key 'rope_parameters' is missing", config.file());
+  return {};
 }
 
 constexpr HfFamily gpt_oss() {
@@ -229,7 +228,7 @@ constexpr HfFamily gpt_oss() {
   family.quantization = "mxfp4";
   family.ignored = kGptOssIgnored;
   family.biases = kGptOssBiases;
-  family.rope = {.theta = 150000.0};
+  family.rope = {.theta = 150000.0, .required = true};
   family.windows = {.layers = HfWindowedLayers::kEverySecond,
                     .listed = true,
                     .must_be_stated = true,

@@ -364,6 +364,42 @@ constexpr HfFamily minicpm() {
   return family;
 }
 
+constexpr std::array kCwmBiases = {HfBias{"ffn_", "mlp_bias"}};
+
+constexpr HfFamily cwm() {
+  HfFamily family = llama_like("CwmForCausalLM", "llama");
+  family.keys = kWideKeys;
+  family.biases = kCwmBiases;
+  family.rope = {.theta = 1e6, .required = true};
+  family.windows = {.layers = HfWindowedLayers::kAllButFirstOfGroup,
+                    .listed = true,
+                    .must_be_stated = true,
+                    .period = 4,
+                    .size = 8192};
+  return family;
+}
+
+constexpr std::array kHeliumBiases = {HfBias{"attn_output", ""}, HfBias{"attn_", "attention_bias"},
+                                      HfBias{"ffn_", "mlp_bias"}};
+
+constexpr HfFamily helium() {
+  HfFamily family = llama_like("HeliumForCausalLM", "llama");
+  family.keys = kWideKeys;
+  family.biases = kHeliumBiases;
+  family.rope = {.theta = 1e5, .interleaved = true};
+  return family;
+}
+
+// What the models' own code has and none of them uses.
+constexpr std::array<std::string_view, 2> kIquestRefused = {"clip_qkv", "use_sliding_window"};
+
+constexpr HfFamily iquest_coder() {
+  HfFamily family = llama_like("IQuestCoderForCausalLM", "llama");
+  family.keys = kWideKeys;
+  family.refused = kIquestRefused;
+  return family;
+}
+
 constexpr std::array kHunyuanLayer =
     joined(kLlamaLayer, std::array{
                             module("self_attn.query_layernorm", "attn_q_norm"),
@@ -582,20 +618,37 @@ constexpr HfFamily bloom() {
 }
 
 constexpr std::array kFamilies = {
-    arcee(),     bloom(),
-    big_code(),  ernie4_5(),
-    exaone(),    exaone4(),
-    gemma(),     gemma2(),
-    gemma3(),    embedding_gemma(),
-    glm(),       glm4(),
-    gpt2(),      granite(),
-    hunyuan(),   internlm2(),
-    internlm3(), llama_like("LlamaForCausalLM", "llama"),
-    minicpm(),   ministral(),
-    mistral(),   olmo2(),
-    olmo3(),     phi3(),
-    qwen2(),     qwen3(),
-    seed_oss(),  smollm3(),
+    arcee(),
+    bloom(),
+    big_code(),
+    cwm(),
+    ernie4_5(),
+    exaone(),
+    exaone4(),
+    gemma(),
+    gemma2(),
+    gemma3(),
+    embedding_gemma(),
+    glm(),
+    glm4(),
+    gpt2(),
+    granite(),
+    helium(),
+    hunyuan(),
+    iquest_coder(),
+    internlm2(),
+    internlm3(),
+    llama_like("LlamaForCausalLM", "llama"),
+    minicpm(),
+    ministral(),
+    mistral(),
+    olmo2(),
+    olmo3(),
+    phi3(),
+    qwen2(),
+    qwen3(),
+    seed_oss(),
+    smollm3(),
 };
 
 std::array<std::span<const HfFamily>, 5> all_tables() {

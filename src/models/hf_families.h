@@ -77,6 +77,7 @@ struct HfRope {
   std::string_view dim_key = {};  // Says how many values of a head are rotated, and is required.
   double part = 1.0;              // That, where config.json is silent.
   bool interleaved = false;       // Rotated pairs lie side by side.
+  bool required = false;          // config.json must have it: the class falls back on a scaling.
   bool stretched_base = false;    // `alpha` of dynamic scaling is a factor of the base.
   bool per_kind = false;        // Layers with and without a window rotate by different parameters.
   bool fixed_ntk = false;       // The type "ntk": a longer base and longer waves for every context.

@@ -117,6 +117,27 @@ constexpr HfFamily stablelm() {
   return family;
 }
 
+constexpr std::array kJaisKeys =
+    joined(kLayerNormKeys, std::array{
+                               optional("head_dim", "attention.key_length"),
+                               optional("head_dim", "attention.value_length"),
+                           });
+
+constexpr std::array kJaisLayer = joined(kTwoNorms, kSplitAttention, kPlainFeedForward);
+
+constexpr std::array kJaisBiases = {HfBias{"attn_norm", "", true}, HfBias{"ffn_norm", "", true},
+                                    HfBias{"attn_", "attention_bias", true},
+                                    HfBias{"ffn_", "mlp_bias", true}};
+
+constexpr HfFamily jais2() {
+  HfFamily family = llama_like("Jais2ForCausalLM", "jais2");
+  family.activations = kReluSquared;
+  family.layer_modules = kJaisLayer;
+  family.keys = kJaisKeys;
+  family.biases = kJaisBiases;
+  return family;
+}
+
 constexpr std::array kNemotronKeys =
     joined(kDecoderKeys, std::array{
                              required("intermediate_size", "feed_forward_length"),
@@ -344,7 +365,8 @@ constexpr HfFamily falcon() {
 }
 
 constexpr std::array kLayerNormFamilies = {
-    cohere(), cohere2(), falcon(), gpt_neox(), nemotron(), olmo(), phi(), stablelm(), starcoder2(),
+    cohere(),   cohere2(), falcon(), gpt_neox(), jais2(),
+    nemotron(), olmo(),    phi(),    stablelm(), starcoder2(),
 };
 
 }  // namespace

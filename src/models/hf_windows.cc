@@ -84,7 +84,7 @@ Result<std::vector<bool>> implied_layers(const HfObject& config, const HfWindows
     }
     case HfWindowedLayers::kAllButFirstOfGroup: {
       HEARTH_ASSIGN_OR_RETURN(const auto stated, config.size("global_attn_every_n_layers"));
-      const std::uint32_t period = stated.value_or(3);
+      const std::uint32_t period = stated.value_or(rule.period);
       return flags(count, [&](std::uint32_t i) { return i % period != 0; });
     }
   }

@@ -30,7 +30,7 @@ struct HfWindows {
   bool listed = false;          // `layer_types` decides where it is there.
   bool must_be_used = false;    // Only with `use_sliding_window`: true.
   bool must_be_stated = false;  // `sliding_window` cannot be null.
-  std::uint32_t period = 6;     // `sliding_window_pattern` where config.json is silent.
+  std::uint32_t period = 6;     // Layers of a group, where config.json is silent.
   std::uint32_t size = 0;       // `sliding_window` where config.json is silent; 0: no window.
 };
 

@@ -338,6 +338,8 @@ CASES = {
     "chatglm": Family("chatglm", "Glm", GLM, keys=partial_keys, **partial(0.5), head_dim=16, attention_bias=True),
     "cohere2": Family("cohere2", "Cohere2", keys=cohere_keys, **ROPE, **EPS, num_hidden_layers=4, head_dim=16,
                       sliding_window=12, logit_scale=0.3),
+    "cwm": Family("llama", "Cwm", LLAMA, interleaved_tensor, listed_window_keys, **ROPE, **UNTIED, head_dim=8,
+                  sliding_window=12, num_hidden_layers=2),
     "command-r": Family("command-r", "Cohere", keys=cohere_keys, **ROPE, **EPS, logit_scale=0.3),
     "command-r-plus": Family("command-r", "Cohere", keys=cohere_keys, **ROPE, **EPS, logit_scale=0.3,
                              use_qk_norm=True),
@@ -353,10 +355,12 @@ CASES = {
                       num_key_value_heads=4),
     "gptneox-serial": Family("gptneox", "GPTNeoX", GPT_NEOX, bloom_tensor, partial_keys, **partial(0.5), **EPS,
                              **UNTIED, num_key_value_heads=4, use_parallel_residual=False),
+    "helium": Family("llama", "Helium", **ROPE, head_dim=8, attention_bias=True, mlp_bias=True),
     "hunyuan": Family("hunyuan-dense", "HunYuanDenseV1", HUNYUAN, keys=hunyuan_keys, head_dim=16, rope_parameters=dict(
         rope_type="dynamic", rope_theta=10000.0, alpha=20.0, factor=1.0)),
     # As for exaone.
     "internlm2": Family("internlm2", "Llama", LLAMA, interleaved_tensor, **ROPE),
+    "jais2": Family("jais2", "Jais2", **ROPE, **EPS, **UNTIED, attention_bias=True, mlp_bias=True),
     # The class is not part of transformers; it computes what Granite's does, with factors that follow from others.
     "minicpm": Family("minicpm", "Granite", LLAMA, interleaved_tensor, minicpm_keys, **ROPE,
                       attention_multiplier=8**-0.5, embedding_multiplier=3.0, logits_scaling=0.5,
