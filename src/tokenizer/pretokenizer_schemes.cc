@@ -88,6 +88,13 @@ constexpr std::string_view kDeepSeek3 =
     R"re([^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|)re"
     R"re(\s*[\r\n]+|\s+(?!\S)|\s+)re";
 
+// Llama 3's, but long white space in powers of two.
+constexpr std::string_view kJais2 =
+    R"re((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|)re"
+    R"re( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|)re"
+    R"re(\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|)re"
+    R"re(\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s{1})re";
+
 std::vector<PreTokenizerScheme> make_schemes() {
   return {
       {.names = {"gpt-2", "phi-2", "jina-es", "jina-de", "jina-v2-es", "jina-v2-de", "gigachat",
@@ -123,6 +130,7 @@ std::vector<PreTokenizerScheme> make_schemes() {
       {.names = {"bloom", "poro-chat", "gpt3-finnish"}, .patterns = {kBloom}},
       {.names = {"viking"}, .patterns = {kBloom, kDigit}},
       {.names = {"bailingmoe", "bailingmoe2", "llada-moe"}, .patterns = {kBailing}},
+      {.names = {"jais-2"}, .patterns = {kJais2}},
       {.names = {"seed-coder"}, .patterns = {kSeedCoder}},
       {.names = {"default"},
        .patterns = {R"re([\p{P}\$\+<=>\^~\|]+)re", kGpt2, R"re(\p{N}+)re", kThreeDigits}},

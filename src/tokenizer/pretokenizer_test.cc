@@ -47,6 +47,7 @@ TEST(PreTokenizerTest, SplitsWordsDigitsAndContractions) {
             (Words{"IT", "'S", " ", "123", "45", "!\n\n"}));
   EXPECT_EQ(split_by("tekken", "HTTPServer"), (Words{"HTTPServer"}));
   EXPECT_EQ(split_by("gpt-4o", "camelCase's"), (Words{"camel", "Case's"}));
+  EXPECT_EQ(split_by("jais-2", "a      1234"), (Words{"a", "    ", " ", " ", "123", "4"}));
 }
 
 TEST(PreTokenizerTest, WhiteSpaceIsTheUnicodeProperty) {

@@ -151,8 +151,8 @@ class Translator {
     }
     ++end;
     for (const std::string_view count : {least, most}) {
-      if (count.size() > 3 || (count.size() == 3 && count > "256")) {
-        return refuse("a repeat of more than 256").error();
+      if (count.size() > 3 || (count.size() == 3 && count > "512")) {
+        return refuse("a repeat of more than 512").error();
       }
     }
     // Possessive in PCRE2, a repeated repeat in Oniguruma.
