@@ -40,9 +40,9 @@ scores, are compared with transformers on tiny random models (`tests/golden/enco
 0.9999. Hugging Face directories may hold a model without a head, one trained on masked words (that
 head is not read) or a sequence classifier; of sentence-transformers' modules, pooling (first token,
 mean, last token), dense layers (Identity, Tanh, ReLU, GELU) and normalization are computed, and
-others refused. A decoder whose files say that
-its last token's hidden state is the vector (`pooling_type` 3, or the modules beside a directory
-such as Qwen3 Embedding's) is loaded as an encoder, too.
+others refused. A decoder whose files say that its last token's hidden state is the vector
+(`pooling_type` 3, or the modules beside a directory such as Qwen3 Embedding's) is loaded as an
+encoder, too, and so is one with a head (`pooling_type` 4: Qwen3 Reranker).
 
 | architecture | models | positions | norms | feed-forward |
 | --- | --- | --- | --- | --- |

@@ -5,8 +5,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/status.h"
@@ -48,6 +50,10 @@ struct ShorterVectors {
   bool allow(std::size_t length) const;
 };
 
+// Where the two texts go in EncoderConfig::pair_template.
+inline constexpr std::string_view kQueryPlace = "{query}";
+inline constexpr std::string_view kDocumentPlace = "{document}";
+
 // What a loaded encoder is; immutable.
 struct EncoderConfig {
   std::string architecture;         // "bert"
@@ -62,6 +68,9 @@ struct EncoderConfig {
   bool normalize = false;
   std::vector<std::string> labels;  // Of a classification head, in order; empty: makes vectors.
   HeadActivation head_activation = HeadActivation::kNone;
+  // How a head reads two texts where not as the tokenizer joins them (decoders): a text with
+  // kQueryPlace and kDocumentPlace; empty: the files do not say.
+  std::optional<std::string> pair_template;
   std::vector<EncoderPrompt> prompts;
   ShorterVectors shorter;
   std::string default_prompt;  // The name of the one to use where none is asked for; empty: none.

@@ -152,6 +152,31 @@ Status read_head_steps(const ConfigReader& reader, EncoderPlan& plan) {
   return check_head_is_whole(reader, plan);
 }
 
+// Rerankers that answer a question by "yes" or "no": the two rows of the output matrix that would
+// write these words. One score is as good: how much likelier yes is.
+void score_yes(EncoderPlan& plan) {
+  EncoderConfig& config = plan.description;
+  if (config.labels != std::vector<std::string>{"yes", "no"}) return;
+  config.labels = {"yes"};
+  config.width = 1;
+  config.head_activation = HeadActivation::kSigmoid;  // The softmax over the two.
+  plan.head.push_back({.kind = HeadStepKind::kDifference, .name = "", .width = 1});
+}
+
+// Decoders read two texts as they were told to in training.
+Status read_pair_template(const ConfigReader& reader, EncoderConfig& config) {
+  HEARTH_ASSIGN_OR_RETURN(const auto text, reader.file().find_text(kRerankTemplateKey));
+  config.pair_template = text.value_or("");
+  if (!text) return {};
+  for (const std::string_view place : {kQueryPlace, kDocumentPlace}) {
+    const std::size_t at = text->find(place);
+    if (at != std::string_view::npos && text->find(place, at + 1) == std::string_view::npos)
+      continue;
+    return make_status(StatusCode::kDataLoss, "{} must have '{}' once", kRerankTemplateKey, place);
+  }
+  return {};
+}
+
 Status read_head(const ConfigReader& reader, const TensorView& output, EncoderPlan& plan) {
   constexpr std::uint64_t kMaxLabels = 1u << 16;
   EncoderConfig& config = plan.description;
@@ -165,12 +190,17 @@ Status read_head(const ConfigReader& reader, const TensorView& output, EncoderPl
   HEARTH_ASSIGN_OR_RETURN(config.labels, read_labels(reader, rows));
   config.width = config.labels.size();
   config.pooling = Pooling::kNone;
-  HEARTH_ASSIGN_OR_RETURN(plan.pooling, read_pooling(reader, kHeadPoolingKey, Pooling::kCls));
+  const bool decodes = !plan.transformer.bidirectional;
+  HEARTH_ASSIGN_OR_RETURN(plan.pooling, read_pooling(reader, kHeadPoolingKey,
+                                                     decodes ? Pooling::kLast : Pooling::kCls));
   HEARTH_ASSIGN_OR_RETURN(
       config.head_activation,
       read_named(reader, kScoreActivationKey, kScoreNames,
                  config.width == 1 ? HeadActivation::kSigmoid : HeadActivation::kSoftmax));
-  return read_head_steps(reader, plan);
+  HEARTH_RETURN_IF_ERROR(read_head_steps(reader, plan));
+  if (!decodes) return {};
+  score_yes(plan);
+  return read_pair_template(reader, config);
 }
 
 // A list of lengths says more than the flag that there are some.
@@ -289,15 +319,14 @@ Result<const Architecture*> required_encoder_row(const ModelFile& file) {
                *name, supported_encoders());
 }
 
-// What is computed of a decoder: no head, and of its hidden states the last.
+// What is computed of a decoder's hidden states: the last.
 Status check_decoder(const EncoderPlan& plan) {
-  if (plan.transformer.bidirectional) return {};
-  if (!plan.description.is_classifier() && plan.description.pooling == Pooling::kLast) return {};
-  return make_status(StatusCode::kUnimplemented,
-                     "a decoder ('{}') embeds by its last token (pooling_type {}); {} is not "
-                     "supported",
-                     plan.description.architecture, kPoolingLast,
-                     plan.description.is_classifier() ? "a classification head" : "other pooling");
+  if (plan.transformer.bidirectional || plan.pooling == Pooling::kLast) return {};
+  return make_status(
+      StatusCode::kUnimplemented,
+      "a decoder ('{}') embeds by its last token (pooling_type {}); other pooling is "
+      "not supported",
+      plan.description.architecture, kPoolingLast);
 }
 
 }  // namespace

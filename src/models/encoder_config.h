@@ -46,6 +46,9 @@ inline constexpr std::string_view kHeadPoolingKey = "classifier.pooling_type";
 inline constexpr std::string_view kHeadDenseKey = "classifier.dense_activation";
 inline constexpr std::string_view kScoreActivationKey = "classifier.score_activation";
 
+// Of GGUF files: how a reranker that is a decoder reads a query and a document.
+inline constexpr std::string_view kRerankTemplateKey = "tokenizer.chat_template.rerank";
+
 // A module of kModulesKey that is no dense layer.
 inline constexpr std::string_view kUnitLengthModule = "normalize";
 

@@ -49,6 +49,8 @@ EncoderHead::EncoderHead(std::span<const HeadStep> steps, const ModelConfig& tra
         layer.norm.gain.assign(width, 1.0f / std::sqrt(static_cast<float>(width)));
         layer.epsilon = kTinyEpsilon;
         break;
+      case HeadStepKind::kDifference:
+        break;
     }
     width = step.width;
     layers_.push_back(std::move(layer));
@@ -90,6 +92,9 @@ void EncoderHead::run(Device& device, ConstMatrixView states, MatrixView out) {
       const LinearOutput dense[] = {layer.dense.into(target)};
       device.linear(states, dense);
       activate(device, layer.step.activation, target);
+    } else if (layer.step.kind == HeadStepKind::kDifference) {
+      for (std::size_t row = 0; row < states.rows; ++row)
+        *target.row(row) = states.row(row)[0] - states.row(row)[1];
     } else {
       device.norm(states, layer.norm.view(layer.epsilon), target);
     }

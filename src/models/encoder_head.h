@@ -22,6 +22,7 @@ enum class HeadStepKind : std::uint8_t {
   kDense,       // A matrix, perhaps with a bias, and an activation.
   kNorm,        // A norm of the transformer's kind.
   kUnitLength,  // A division by the length.
+  kDifference,  // The first of two numbers without the second: how much likelier it is.
 };
 
 struct HeadStep {

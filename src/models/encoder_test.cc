@@ -265,7 +265,8 @@ INSTANTIATE_TEST_SUITE_P(
                       "roberta-mean", "xlm-roberta-cls", "xlm-roberta-reranker", "distilbert-last",
                       "distilbert-labels", "gemma-embedding", "gte-cls", "gte-reranker",
                       "gte-untyped", "jina-mean", "modernbert-mean", "modernbert-classifier",
-                      "mpnet-mean", "mpnet-classifier", "nomic-bert-mean", "qwen3-last"),
+                      "mpnet-mean", "mpnet-classifier", "nomic-bert-mean", "qwen3-last",
+                      "qwen3-score"),
     [](const auto& case_info) {
       std::string name = case_info.param;
       std::ranges::replace(name, '-', '_');
@@ -350,6 +351,33 @@ TEST(Encoders, DecodersEmbedByTheirLastTokenAlone) {
   const auto bare = open_hf_directory(changed.path());
   ASSERT_FALSE(bare.has_value());
   EXPECT_NE(bare.error().message().find("'Qwen3Model' writes no text"), std::string::npos);
+}
+
+TEST(Encoders, DecodersRankByTheWordsTheyWouldWrite) {
+  const ModelFile file = ModelFile::open("tests/golden/encoders/qwen3-yes-no/model.gguf").value();
+  const EncoderConfig config = read_encoder_description(file).value();
+  EXPECT_EQ(config.labels, std::vector<std::string>{"yes"});
+  EXPECT_EQ(config.width, 1u);
+  EXPECT_EQ(config.head_activation, HeadActivation::kSigmoid);
+  EXPECT_EQ(config.pair_template, "<q>{query}<d>{document}<a>");
+  // Nothing in a directory says how it reads pairs unless a template does.
+  test::TempDirectory changed;
+  std::filesystem::copy(folder_of("qwen3-score"), changed.path(),
+                        std::filesystem::copy_options::recursive);
+  const auto pairs = [&] {
+    return read_encoder_description(open_hf_directory(changed.path()).value());
+  };
+  EXPECT_EQ(pairs().value().pair_template, "");
+  const auto tokenizer_config = [&](std::string_view text) {
+    std::ofstream(changed.path() / "tokenizer_config.json") << json::dump(json::Object{
+        {"chat_template",
+         json::Array{json::Object{{"name", "default"}, {"template", "x"}},
+                     json::Object{{"name", "rerank"}, {"template", std::string(text)}}}}});
+  };
+  tokenizer_config("{query} or {document}");
+  EXPECT_EQ(pairs().value().pair_template, "{query} or {document}");
+  tokenizer_config("{query} and {query}");
+  EXPECT_THAT(pairs().error().message(), ::testing::HasSubstr("must have '{query}' once"));
 }
 
 // What a directory's model lacks without the tensor `left_out`.

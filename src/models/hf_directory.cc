@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "formats/safetensors_directory.h"
+#include "models/encoder_config.h"
 #include "models/hf_config.h"
 #include "models/hf_files.h"
 #include "models/hf_sentence.h"
@@ -28,10 +29,12 @@ constexpr std::array<std::string_view, 2> kSideFiles = {"tokenizer.json", kToken
 constexpr std::size_t kMaxTokenizerConfigBytes = std::size_t{16} << 20;
 constexpr std::size_t kMaxTemplateBytes = std::size_t{1} << 20;
 
-// A template, or of a list of named ones the one named "default", or the only one.
-Result<std::optional<std::string_view>> template_in(const json::Value& value) {
+// Of a list of named templates the one of that name; a single one is the default.
+Result<std::optional<std::string_view>> template_in(const json::Value& value,
+                                                    std::string_view wanted = "default") {
   if (value.is_null()) return std::nullopt;
-  if (value.as_string() != nullptr) return *value.as_string();
+  if (value.as_string() != nullptr && wanted == "default") return *value.as_string();
+  if (value.as_string() != nullptr) return std::nullopt;
   const json::Array* list = value.as_array();
   if (list == nullptr) {
     return error(StatusCode::kDataLoss, "{}: 'chat_template' is {}, neither a string nor an array",
@@ -47,7 +50,8 @@ Result<std::optional<std::string_view>> template_in(const json::Value& value) {
                    "{}: 'chat_template' has an entry without a 'name' and a 'template'",
                    kTokenizerConfigName);
     }
-    if (list->size() == 1 || *name == json::Value("default")) chosen = *text->as_string();
+    const bool only = list->size() == 1 && wanted == "default";
+    if (only || *name == json::Value(wanted)) chosen = *text->as_string();
   }
   return chosen;
 }
@@ -72,13 +76,27 @@ Status add_chat_template(const std::filesystem::path& directory, MetadataWriter&
   return {};
 }
 
+// Named as llama.cpp's converter does it.
+Status add_rerank_template(const std::filesystem::path& directory, MetadataWriter& out) {
+  HEARTH_ASSIGN_OR_RETURN(
+      const json::Object object,
+      read_optional_hf_object(directory, kTokenizerConfigName, kMaxTokenizerConfigBytes));
+  const json::Value* value = object.find("chat_template");
+  if (value == nullptr) return {};
+  HEARTH_ASSIGN_OR_RETURN(const auto text, template_in(*value, "rerank"));
+  if (text) out.add_text(kRerankTemplateKey, *text);
+  return {};
+}
+
 Status add_metadata(const std::filesystem::path& directory, const HfObject& config,
                     const HfFamily& family, bool embeds, ModelFileContent& content) {
   MetadataWriter out(content);
   out.add_text("general.name", directory.filename().string());
   HEARTH_RETURN_IF_ERROR(translate_hf_config(config, family, out));
+  if (family.is_classifier()) {
+    return family.is_encoder() ? Status() : add_rerank_template(directory, out);
+  }
   if (family.is_encoder() || embeds) {
-    if (family.is_classifier()) return {};
     return translate_hf_sentence_files(directory, config, family, out);
   }
   HEARTH_ASSIGN_OR_RETURN(const json::Object generation,
@@ -140,7 +158,7 @@ Status add_tensors(const std::filesystem::path& directory, const HfObject& confi
   HEARTH_ASSIGN_OR_RETURN(const std::uint32_t num_heads,
                           config.required_size("num_attention_heads"));
   // Nobody misses an output matrix where vectors are made.
-  const bool no_output = family.is_encoder() || embeds;
+  const bool no_output = family.is_encoder() || family.is_classifier() || embeds;
   HfTensorFacts facts = {.tied = tied.value_or(family.tied_by_default) || no_output,
                          .num_heads = num_heads,
                          .num_kv_heads = kv_heads_of(content, family, num_heads),

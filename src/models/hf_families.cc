@@ -10,9 +10,11 @@
 #include <vector>
 
 #include "models/architectures.h"
+#include "models/encoder_config.h"
 #include "models/hf_config.h"
 #include "models/hf_encoders.h"
 #include "models/hf_experts.h"
+#include "models/hf_labels.h"
 #include "models/hf_layer_norms.h"
 #include "models/hf_llama_rows.h"
 #include "models/hf_older_families.h"
@@ -52,6 +54,24 @@ constexpr HfFamily qwen3() {
   family.layer_modules = kQwen3Layer;
   family.windows = {
       .layers = HfWindowedLayers::kUpper, .listed = true, .must_be_used = true, .size = kWindow};
+  return family;
+}
+
+// The last token's hidden state through one matrix: rerankers, and classifiers of one text.
+Status add_last_token_head(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
+  out.add_size(family.metadata_key(kPoolingTypeKey), kPoolingRank);
+  return translate_hf_labels(config, family, out);
+}
+
+constexpr std::array kScoredModules = joined(kLlamaModules, std::array{
+                                                                head_module("score", "cls.output"),
+                                                            });
+
+constexpr HfFamily qwen3_classifier() {
+  HfFamily family = qwen3();
+  family.class_name = "Qwen3ForSequenceClassification";
+  family.modules = kScoredModules;
+  family.translate_more = add_last_token_head;
   return family;
 }
 
@@ -647,6 +667,7 @@ constexpr std::array kFamilies = {
     phi3(),
     qwen2(),
     qwen3(),
+    qwen3_classifier(),
     seed_oss(),
     smollm3(),
 };

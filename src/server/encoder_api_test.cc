@@ -486,6 +486,54 @@ TEST_F(NoPairsApiTest, AFileThatDoesNotSayHowTextsAreJoinedRanksNone) {
   EXPECT_EQ(post("/predict", R"({"inputs":"a"})").status, 200);
 }
 
+class TemplateApiTest : public EncoderApiTest {
+ protected:
+  TemplateApiTest() {
+    make_classifier({"yes"}, HeadActivation::kSigmoid);
+    encoder.config.pair_template = "[CLS] the {document} for {query} [SEP]";
+  }
+};
+
+TEST_F(TemplateApiTest, PairsAreReadAsTheTemplateHasThem) {
+  const json::Value answer = parsed(
+      post("/v1/rerank", R"({"query":"a dog","documents":["fox [SEP]"],"raw_scores":true})"));
+  const TextSpan spans[] = {{.text = "[CLS] the ", .special = SpecialText::kParse},
+                            {.text = "fox [SEP]", .special = SpecialText::kPlain},
+                            {.text = " for a dog ", .special = SpecialText::kPlain},
+                            {.text = "[SEP]", .special = SpecialText::kParse}};
+  const auto ids = word_piece_tokenizer().encode(spans, /*add_special=*/false);
+  const json::Value& result = at(answer, "results").as_array()->at(0);
+  double score = 0;
+  ASSERT_TRUE(at(result, "relevance_score").to_double(score));
+  EXPECT_NEAR(score, vector_of(ids)[0], 1e-6);
+  std::int64_t num_tokens = 0;
+  ASSERT_TRUE(at(at(answer, "usage"), "prompt_tokens").to_int64(num_tokens));
+  EXPECT_EQ(num_tokens, std::ssize(ids));
+}
+
+TEST_F(TemplateApiTest, WhatIsTooLongForItIsRefusedAndNeverCut) {
+  std::string text = "fox";
+  for (std::size_t i = 0; i < encoder.config.max_tokens; ++i)
+    text += " fox";
+  const auto response =
+      post("/rerank", json::dump(json::Object{
+                          {"query", "a"}, {"documents", json::Array{text}}, {"truncate", true}}));
+  EXPECT_EQ(error_of(response), "400 context_length_exceeded documents[0]");
+  EXPECT_THAT(response.body, HasSubstr("cannot be cut"));
+}
+
+class NoTemplateApiTest : public TemplateApiTest {
+ protected:
+  NoTemplateApiTest() { encoder.config.pair_template = ""; }
+};
+
+TEST_F(NoTemplateApiTest, WhereNothingSaysHowPairsAreReadTheyAreRefused) {
+  const auto response = post("/rerank", R"({"query":"a","documents":["b"]})");
+  EXPECT_EQ(error_of(response), "400 unsupported_model model");
+  EXPECT_THAT(response.body, HasSubstr("there is no template 'rerank'"));
+  EXPECT_EQ(post("/v1/classify", R"({"input":"a dog"})").status, 200);
+}
+
 TEST_F(RerankApiTest, BadRequestsNameTheField) {
   const std::vector<std::pair<std::string_view, std::string_view>> cases = {
       {R"({"documents":["a"]})", "400 missing_field query"},

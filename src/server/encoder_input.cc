@@ -70,12 +70,52 @@ ApiResult<void> InputPreparer::check_length(std::span<const std::string_view> te
                fmt::format("{} bytes, which are at least {} tokens", num_bytes, min_tokens)));
 }
 
+// As one text, so that tokens are those of the whole; what users wrote never becomes a special one.
+ApiResult<EmbeddingInput> InputPreparer::join(std::string_view first,
+                                              std::string_view second) const {
+  const EncoderConfig& config = model_.embedder->config();
+  EmbeddingInput input;
+  if (config.pair_template && config.pair_template->empty()) {
+    return std::unexpected(invalid_field(
+        "model", "unsupported_model",
+        "The model's files do not say how it reads two texts: there is no template 'rerank' "
+        "('tokenizer.chat_template.rerank' of GGUF files)."));
+  }
+  if (config.pair_template) {
+    const std::string_view whole = *config.pair_template;
+    std::vector<TextSpan> spans;
+    std::size_t from = 0;
+    for (std::size_t at = 0; at < whole.size();) {
+      const bool query = whole.substr(at).starts_with(kQueryPlace);
+      if (!query && !whole.substr(at).starts_with(kDocumentPlace)) {
+        ++at;
+        continue;
+      }
+      spans.push_back({.text = whole.substr(from, at - from), .special = SpecialText::kParse});
+      spans.push_back({.text = query ? first : second, .special = SpecialText::kPlain});
+      at += query ? kQueryPlace.size() : kDocumentPlace.size();
+      from = at;
+    }
+    spans.push_back({.text = whole.substr(from), .special = SpecialText::kParse});
+    input.tokens = model_.tokenizer->encode(spans, /*add_special=*/false, stop_);
+    return input;
+  }
+  EncodedPair pair = model_.tokenizer->encode_pair(first, second, SpecialText::kPlain, stop_);
+  input.tokens = std::move(pair.ids);
+  // Where there is only one type the tokenizer may still tell two apart, for other models.
+  if (config.num_token_types > 1) {
+    input.token_types.assign(pair.type_ids.begin(), pair.type_ids.end());
+  }
+  return input;
+}
+
 ApiResult<void> InputPreparer::check_text(std::string_view text, const std::string& path) const {
   if (truncation_.allowed) return {};
   const std::string_view texts[] = {text};
   if (auto fits = check_length(texts, path); !fits) return fits;
-  const std::size_t num_tokens =
-      model_.tokenizer->encode_pair(text, "", SpecialText::kPlain, stop_).ids.size();
+  const auto alone = join(text, "");
+  if (!alone) return std::unexpected(alone.error());
+  const std::size_t num_tokens = alone->tokens.size();
   if (num_tokens <= max_tokens_) return {};
   return std::unexpected(
       too_long(path, num_tokens, max_tokens_, fmt::format("{} tokens", num_tokens)));
@@ -168,7 +208,8 @@ ApiResult<void> InputPreparer::add(const PromptInput& input, std::string_view pr
 
 ApiResult<void> InputPreparer::add_pair(std::string_view first, std::string_view second,
                                         const std::string& path) {
-  if (!model_.tokenizer->joins_pairs()) {
+  const bool templated = model_.embedder->config().pair_template.has_value();
+  if (!templated && !model_.tokenizer->joins_pairs()) {
     return std::unexpected(invalid_field(
         "model", "unsupported_model",
         "The model's file does not say what stands between two texts ('tokenizer.ggml"
@@ -177,13 +218,17 @@ ApiResult<void> InputPreparer::add_pair(std::string_view first, std::string_view
   }
   const std::string_view parts[] = {first, second};
   if (auto fits = check_length(parts, path); !fits) return fits;
-  EncodedPair pair = model_.tokenizer->encode_pair(first, second, SpecialText::kPlain, stop_);
-  EmbeddingInput input{.tokens = std::move(pair.ids), .token_types = {}};
-  // Where there is only one type the tokenizer may still tell two apart, for other models.
-  if (model_.embedder->config().num_token_types > 1) {
-    input.token_types.assign(pair.type_ids.begin(), pair.type_ids.end());
+  auto input = join(first, second);
+  if (!input) return std::unexpected(input.error());
+  if (templated && input->tokens.size() > max_tokens_) {
+    return std::unexpected(invalid_field(
+        path, "context_length_exceeded",
+        fmt::format(
+            "'{}' and the query have {} tokens in the model's template, which reads at most "
+            "{}, and cannot be cut: the question stands behind them.",
+            path, input->tokens.size(), max_tokens_)));
   }
-  return add_sequence(std::move(input), path);
+  return add_sequence(*std::move(input), path);
 }
 
 }  // namespace hearth

@@ -34,7 +34,8 @@ class InputPreparer {
   // `path` names the text in errors. Ids are taken as they are, special ones included.
   ApiResult<void> add(const PromptInput& input, std::string_view prompt, const std::string& path);
   // Two texts as one input. Cutting takes from the longer one, as transformers' longest_first does.
-  // 400 when the model's file does not say how two texts are joined.
+  // 400 when the model's file does not say how two texts are joined. What a template joins is never
+  // cut, but refused.
   ApiResult<void> add_pair(std::string_view first, std::string_view second,
                            const std::string& path);
 
@@ -46,6 +47,8 @@ class InputPreparer {
 
  private:
   struct Pieces;
+  // Of two texts, as the model joins them.
+  ApiResult<EmbeddingInput> join(std::string_view first, std::string_view second) const;
   ApiResult<void> add_sequence(EmbeddingInput input, const std::string& path);
   ApiResult<void> check_length(std::span<const std::string_view> texts,
                                const std::string& path) const;

@@ -96,12 +96,16 @@ CASES = {
     "mpnet-classifier": dict(kind="MPNet", head=True, config=MPNET | labels("bad", "so-so", "good")),
     "nomic-bert-mean": dict(kind="NomicBert", config=SHAPE, pooling="mean", normalize=True,
                             gguf=(gguf.MODEL_ARCH.NOMIC_BERT, gguf.PoolingType.MEAN)),
+    # As llama.cpp's converter makes it of a decoder that writes "yes" (id 7) or "no" (id 9); a GGUF file alone.
+    "qwen3-yes-no": dict(kind="Qwen3", config=QWEN3 | dict(tie_word_embeddings=True), yes_no=(7, 9),
+                         gguf=(gguf.MODEL_ARCH.QWEN3, gguf.PoolingType.RANK)),
+    "qwen3-score": dict(kind="Qwen3", head=True, config=QWEN3 | labels("LABEL_0")),
     "qwen3-last": dict(kind="Qwen3", config=QWEN3, pooling="lasttoken", normalize=True),
 }
 
 
 def make_model(case):
-    suffix = "ForSequenceClassification" if case.get("head") else "Model"
+    suffix = "ForSequenceClassification" if case.get("head") else "ForCausalLM" if "yes_no" in case else "Model"
     config = getattr(transformers, case["kind"] + "Config")(**case["config"])
     config._attn_implementation = "eager"
     torch.manual_seed(7)
@@ -272,11 +276,16 @@ def write_gguf(folder, case, arch, pooling):
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_head_count(config["num_attention_heads"])
     writer.add_pooling_type(pooling)
-    if arch == gguf.MODEL_ARCH.GEMMA_EMBEDDING:
+    if arch in (gguf.MODEL_ARCH.GEMMA_EMBEDDING, gguf.MODEL_ARCH.QWEN3):
         writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
         writer.add_head_count_kv(config["num_key_value_heads"])
         writer.add_key_length(config["head_dim"])
         writer.add_value_length(config["head_dim"])
+    if arch == gguf.MODEL_ARCH.QWEN3:
+        writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
+        writer.add_classifier_output_labels(["yes", "no"])
+        writer.add_chat_template([dict(name="rerank", template="<q>{query}<d>{document}<a>")])
+    elif arch == gguf.MODEL_ARCH.GEMMA_EMBEDDING:
         writer.add_sliding_window(config["sliding_window"])
         writer.add_rope_freq_base(config["rope_parameters"]["full_attention"]["rope_theta"])
     else:
@@ -307,6 +316,8 @@ def write_gguf(folder, case, arch, pooling):
         inner = name.removeprefix("roberta.").removeprefix("bert.")
         if inner.startswith("pooler") and not case.get("head"):
             continue
+        if "yes_no" in case and "embed_tokens" in inner:
+            writer.add_tensor("cls.output.weight", value[list(case["yes_no"])])
         if arch == gguf.MODEL_ARCH.GEMMA_EMBEDDING and inner.endswith("norm.weight"):
             value = value + 1
         if "position_embeddings" in inner:
@@ -331,6 +342,9 @@ def run(model, case, ids, types):
         result = model(**batch)
     if case.get("head"):
         return result.logits[0]
+    if "yes_no" in case:
+        yes, no = result.logits[0, -1, list(case["yes_no"])]
+        return (yes - no)[None]
     hidden = result.last_hidden_state[0]
     vector = {"mean": hidden.mean(0), "cls": hidden[0], "lasttoken": hidden[-1]}[case["pooling"]]
     return behind_pooling(case, make_dense(case), vector)
@@ -363,11 +377,14 @@ def make(name, case, folder):
     model.to(dtype).save_pretrained(folder)
     if "published" in case:
         publish(folder, case)
-    if not case.get("head"):
+    if not case.get("head") and "pooling" in case:
         save_sentence_files(folder, case)
         save_dense(folder, make_dense(case))
     if "gguf" in case:
         write_gguf(folder, case, *case["gguf"])
+    if "yes_no" in case:
+        for unread in ("config.json", "generation_config.json", "model.safetensors"):
+            (folder / unread).unlink(missing_ok=True)
     (folder / "golden.json").write_text(json.dumps(dict(sequences=golden)) + "\n")
     print(name, sum(p.numel() for p in model.parameters()), "parameters")
 
