@@ -139,6 +139,19 @@ Status check_mapped(std::span<const MappedFile> mappings, std::span<const std::b
   return {};
 }
 
+void release_mapped(std::span<const MappedFile> mappings, std::span<const std::byte> data) {
+  for (const MappedFile& mapping : mappings)
+    if (contains(mapping.bytes(), data)) mapping.release(data);
+}
+
+Result<std::span<std::byte>> ModelFileContent::allocate(std::size_t size) {
+  if (size < AnonymousMapping::kHugePageBytes) return std::span(small.emplace_back(size));
+  HEARTH_ASSIGN_OR_RETURN(AnonymousMapping memory, AnonymousMapping::create(size));
+  const std::span<std::byte> bytes(memory.data(), size);
+  made.push_back(std::move(memory));
+  return bytes;
+}
+
 struct ModelFile::Impl {
   ModelFileContent content;
   NameIndex keys;
@@ -311,8 +324,7 @@ Status ModelFile::check(std::span<const std::byte> data, ThreadPool* threads) co
 }
 
 void ModelFile::release(const TensorView& tensor) const {
-  for (const MappedFile& mapping : impl_->content.mappings)
-    if (contains(mapping.bytes(), tensor.data)) mapping.release(tensor.data);
+  release_mapped(impl_->content.mappings, tensor.data);
 }
 
 void ModelFile::discard(const TensorView& tensor) const {

@@ -57,11 +57,18 @@ struct ModelFileContent {
   std::function<std::string(std::string_view)> spelling;
   // Further files of the model by name, mapped: "tokenizer.json".
   std::map<std::string, MappedFile, std::less<>> side_files;
+
+  // Memory for a tensor that is no view of a file, in `made` or `small`. kResourceExhausted when
+  // the system refuses it.
+  Result<std::span<std::byte>> allocate(std::size_t size);
 };
 
 // MappedFile::check() of the one of the files that `data` lies in; ok when it lies in none.
 Status check_mapped(std::span<const MappedFile> mappings, std::span<const std::byte> data,
                     ThreadPool* threads);
+
+// MappedFile::release() of the one of the files that `data` lies in, if any.
+void release_mapped(std::span<const MappedFile> mappings, std::span<const std::byte> data);
 
 class ModelFile {
  public:

@@ -441,17 +441,6 @@ Result<std::vector<float>> rope_list(const HfObject& config, const HfObject& rop
   return factors;
 }
 
-Status refuse_quantized(const HfObject& config, const HfFamily& family) {
-  HEARTH_ASSIGN_OR_RETURN(const auto quantization, config.object("quantization_config"));
-  if (!quantization) return {};
-  HEARTH_ASSIGN_OR_RETURN(const auto method, quantization->text("quant_method"));
-  if (method && !family.quantization.empty() && *method == family.quantization) return {};
-  return make_status(StatusCode::kUnimplemented,
-                     "{}: weights quantized by '{}' are not supported; supported are plain F32, "
-                     "F16 and BF16 weights, and quantized ones as GGUF",
-                     config.file(), method.value_or("an unnamed method"));
-}
-
 struct SamplingKey {
   std::string_view name;
   std::string_view metadata_key;
@@ -570,6 +559,22 @@ Result<std::optional<HfObject>> HfObject::object(std::string_view key) const {
   return HfObject(*value->as_object(), file_);
 }
 
+Result<std::vector<std::uint32_t>> HfObject::sizes(std::string_view key) const {
+  const json::Value* value = find(key);
+  std::vector<std::uint32_t> sizes;
+  if (value == nullptr) return sizes;
+  if (value->as_array() == nullptr) return wrong_type(key, "a list of sizes", *value);
+  for (const json::Value& item : *value->as_array()) {
+    std::int64_t size = 0;
+    if (!item.to_int64(size) || size < 1 || size > std::numeric_limits<std::int32_t>::max()) {
+      return error(StatusCode::kDataLoss, "{}: '{}' holds {}, which is no size", file_, key,
+                   item.is_integer() ? json::dump(item) : item.type_name());
+    }
+    sizes.push_back(static_cast<std::uint32_t>(size));
+  }
+  return sizes;
+}
+
 Result<std::vector<std::int64_t>> HfObject::ids(std::string_view key) const {
   const json::Value* value = find(key);
   std::vector<std::int64_t> ids;
@@ -625,7 +630,6 @@ Result<const HfFamily*> hf_family_of(const HfObject& config) {
                  config.has("auto_map") ? " (the code that 'auto_map' names is never run)" : "",
                  supported_hf_classes());
   }
-  HEARTH_RETURN_IF_ERROR(refuse_quantized(config, *family));
   return family;
 }
 

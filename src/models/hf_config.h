@@ -38,6 +38,8 @@ class HfObject {
   Result<std::optional<bool>> flag(std::string_view key) const;
   Result<std::optional<std::string_view>> text(std::string_view key) const;
   Result<std::optional<HfObject>> object(std::string_view key) const;
+  // A list of sizes; empty when absent.
+  Result<std::vector<std::uint32_t>> sizes(std::string_view key) const;
   // An id or a list of ids, as eos_token_id is; empty when absent.
   Result<std::vector<std::int64_t>> ids(std::string_view key) const;
 
@@ -71,7 +73,7 @@ class MetadataWriter {
 };
 
 // The family that config.json names in `architectures`. kUnimplemented with the supported names
-// when there is none, or when the weights are quantized in a way that we cannot read.
+// when there is none.
 Result<const HfFamily*> hf_family_of(const HfObject& config);
 
 // Writes what config.json says about a model of this family; `config` knows its aliases.

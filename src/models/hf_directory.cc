@@ -14,6 +14,7 @@
 #include "models/encoder_config.h"
 #include "models/hf_config.h"
 #include "models/hf_files.h"
+#include "models/hf_quantization.h"
 #include "models/hf_sentence.h"
 #include "models/hf_tensors.h"
 
@@ -115,24 +116,40 @@ Result<bool> declares_bias(const HfObject& config, const HfFamily& family, std::
   return stated.value_or(row->by_default);
 }
 
-// Undeclared ones are left out by the class, so that using them would be another model.
-Status check_biases(const std::vector<SafetensorsTensor>& tensors, const HfObject& config,
-                    const HfFamily& family) {
-  for (const SafetensorsTensor& tensor : tensors) {
-    const auto role = hf_role_of(family, tensor.name);
-    if (!role || !role->name.ends_with(".bias")) continue;
-    std::string_view place = role->name;
-    if (place.starts_with("blk.")) {
-      place.remove_prefix(place.find('.', 4) + 1);
-    } else if (place != "output.bias") {
-      continue;
-    }
-    HEARTH_ASSIGN_OR_RETURN(const bool declared, declares_bias(config, family, place));
-    if (declared) continue;
-    return make_status(StatusCode::kDataLoss,
-                       "tensor '{}' is a bias that by {} {} does not have there", tensor.name,
-                       config.file(), family.class_name);
+// True for all but biases that the tables or config.json do not know.
+Result<bool> has_declared_place(const SafetensorsTensor& tensor, const HfObject& config,
+                                const HfFamily& family) {
+  const auto role = hf_role_of(family, tensor.name);
+  if (!role || !role->name.ends_with(".bias")) return true;
+  std::string_view place = role->name;
+  if (place.starts_with("blk.")) {
+    place.remove_prefix(place.find('.', 4) + 1);
+  } else if (place != "output.bias") {
+    return true;
   }
+  return declares_bias(config, family, place);
+}
+
+bool is_zero(const SafetensorsTensor& tensor) {
+  return std::ranges::all_of(tensor.data, [](std::byte byte) { return byte == std::byte{0}; });
+}
+
+// The biases that the class leaves out, so that using them would be another model: refused, but for
+// the zeros that some quantizers write for every matrix, which are taken out.
+Status remove_biases(std::vector<SafetensorsTensor>& tensors, const HfObject& config,
+                     const HfFamily& family) {
+  std::vector<SafetensorsTensor> kept;
+  for (SafetensorsTensor& tensor : tensors) {
+    HEARTH_ASSIGN_OR_RETURN(const bool has_place, has_declared_place(tensor, config, family));
+    if (!has_place && is_zero(tensor)) continue;
+    if (!has_place) {
+      return make_status(StatusCode::kDataLoss,
+                         "tensor '{}' is a bias that by {} {} does not have there", tensor.name,
+                         config.file(), family.class_name);
+    }
+    kept.push_back(std::move(tensor));
+  }
+  tensors = std::move(kept);
   return {};
 }
 
@@ -153,7 +170,9 @@ Status add_tensors(const std::filesystem::path& directory, const HfObject& confi
                        : fmt::format("safetensors in {} shards", weights.num_shards);
   content.file_bytes = weights.file_bytes;
   content.mappings = std::move(weights.mappings);
-  HEARTH_RETURN_IF_ERROR(check_biases(weights.tensors, config, family));
+  HEARTH_ASSIGN_OR_RETURN(auto matrices,
+                          unpack_hf_quantized(config, family, weights.tensors, content));
+  HEARTH_RETURN_IF_ERROR(remove_biases(weights.tensors, config, family));
   HEARTH_ASSIGN_OR_RETURN(const auto tied, config.flag("tie_word_embeddings"));
   HEARTH_ASSIGN_OR_RETURN(const std::uint32_t num_heads,
                           config.required_size("num_attention_heads"));
@@ -166,6 +185,7 @@ Status add_tensors(const std::filesystem::path& directory, const HfObject& confi
   if (family.offset_positions) {
     HEARTH_ASSIGN_OR_RETURN(facts.position_offset, hf_position_offset(config));
   }
+  HEARTH_RETURN_IF_ERROR(add_hf_matrices(std::move(matrices), family, facts, content));
   HEARTH_RETURN_IF_ERROR(add_hf_tensors(weights.tensors, family, facts, content));
   if (no_output && !family.is_classifier())
     HEARTH_RETURN_IF_ERROR(add_hf_sentence_tensors(directory, content));

@@ -222,8 +222,8 @@ INSTANTIATE_TEST_SUITE_P(
                   "'NovelForCausalLM' is not supported; supported: ArceeForCausalLM, "},
         BadConfig{"OtherActivation", "hidden_act", "\"relu\"", StatusCode::kUnimplemented,
                   "'hidden_act' is 'relu'; LlamaForCausalLM is supported with 'silu'"},
-        BadConfig{"Quantized", "quantization_config", R"({"quant_method":"awq"})",
-                  StatusCode::kUnimplemented, "quantized by 'awq'"},
+        BadConfig{"Quantized", "quantization_config", R"({"quant_method":"quip"})",
+                  StatusCode::kUnimplemented, "quantized by 'quip'"},
         BadConfig{"NovelRope", "rope_parameters", R"({"rope_type":"proportional","factor":2.0})",
                   StatusCode::kUnimplemented,
                   "type 'proportional' is not supported; supported are default, linear, dynamic, "

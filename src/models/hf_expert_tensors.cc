@@ -28,7 +28,7 @@ Status transpose_experts(bool paired, std::string_view name, TensorView& tensor,
     return wrong_shape(name, shape,
                        fmt::format("[experts, in_features, {}out_features]", paired ? "2 * " : ""));
   }
-  HEARTH_ASSIGN_OR_RETURN(const auto copy, allocate_made(tensor.data.size(), content));
+  HEARTH_ASSIGN_OR_RETURN(const auto copy, content.allocate(tensor.data.size()));
   const std::size_t expert_bytes = tensor.data.size() / shape.dims[0];
   const std::size_t turns = paired ? 2 : 1;
   const std::size_t part_bytes = expert_bytes / turns;
@@ -53,7 +53,7 @@ Status pair_values(std::string_view name, TensorView& tensor, ModelFileContent& 
   if (shape.rank != 2 || shape.dims[1] % 2 != 0) {
     return wrong_shape(name, shape, "[experts, 2 * out_features]");
   }
-  HEARTH_ASSIGN_OR_RETURN(const auto copy, allocate_made(tensor.data.size(), content));
+  HEARTH_ASSIGN_OR_RETURN(const auto copy, content.allocate(tensor.data.size()));
   const std::size_t size = dtype_info(tensor.dtype).block_bytes;
   for (std::size_t i = 0; i < shape.num_elements(); ++i) {
     const std::size_t first = i / shape.dims[1] * shape.dims[1];
@@ -111,7 +111,7 @@ Result<TensorView> join_mxfp4(HfTransform transform, const SafetensorsTensor& bl
   const std::size_t num_rows = blocks.shape.dims[1];
   const std::size_t num_groups = blocks.shape.dims[2];
   HEARTH_ASSIGN_OR_RETURN(const auto copy,
-                          allocate_made(scales.data.size() * sizeof(BlockMXFP4), content));
+                          content.allocate(scales.data.size() * sizeof(BlockMXFP4)));
   for (std::size_t i = 0; i < scales.data.size(); ++i) {
     const std::size_t row = i / num_groups % num_rows;
     const std::size_t place = paired ? paired_place(row, num_rows) : row;

@@ -2,17 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
-#include <utility>
 
 namespace hearth {
-
-Result<std::span<std::byte>> allocate_made(std::size_t size, ModelFileContent& content) {
-  if (size < AnonymousMapping::kHugePageBytes) return std::span(content.small.emplace_back(size));
-  HEARTH_ASSIGN_OR_RETURN(AnonymousMapping memory, AnonymousMapping::create(size));
-  const std::span<std::byte> bytes(memory.data(), size);
-  content.made.push_back(std::move(memory));
-  return bytes;
-}
 
 Status wrong_shape(std::string_view name, const Shape& shape, std::string_view wanted) {
   return make_status(StatusCode::kDataLoss, "tensor '{}' has shape {}, expected {}", name,

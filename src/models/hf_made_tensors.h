@@ -1,18 +1,14 @@
-// Tensors that Hugging Face directories hold in another form than models want: memory for their
-// copies, and how elements change places on the way. Internal to the reading of such directories.
+// Tensors that Hugging Face directories hold in another form than models want: how elements
+// change places on the way. Internal to the reading of such directories.
 #pragma once
 
 #include <cstddef>
-#include <span>
 #include <string_view>
 
 #include "base/status.h"
 #include "formats/model_file.h"
 
 namespace hearth {
-
-// Memory that lives as long as the content. kResourceExhausted without enough of it.
-Result<std::span<std::byte>> allocate_made(std::size_t size, ModelFileContent& content);
 
 // kDataLoss with the name, the tensor's shape and the one that was wanted.
 Status wrong_shape(std::string_view name, const Shape& shape, std::string_view wanted);

@@ -139,7 +139,7 @@ bool is_aligned(const TensorView& tensor) {
 // The format does not promise that values lie at multiples of their size; kernels want it.
 Status align(TensorView& tensor, ModelFileContent& content) {
   if (is_aligned(tensor)) return {};
-  HEARTH_ASSIGN_OR_RETURN(const auto copy, allocate_made(tensor.data.size(), content));
+  HEARTH_ASSIGN_OR_RETURN(const auto copy, content.allocate(tensor.data.size()));
   std::memcpy(copy.data(), tensor.data.data(), copy.size());
   tensor.data = copy;
   return {};
@@ -148,7 +148,7 @@ Status align(TensorView& tensor, ModelFileContent& content) {
 Status add_one(TensorView& tensor, ModelFileContent& content) {
   if (tensor.name.ends_with(".bias")) return {};
   const std::size_t length = tensor.shape.num_elements();
-  HEARTH_ASSIGN_OR_RETURN(const auto copy, allocate_made(length * sizeof(float), content));
+  HEARTH_ASSIGN_OR_RETURN(const auto copy, content.allocate(length * sizeof(float)));
   std::vector<float> values(length);
   dequantize_row(tensor.dtype, tensor.data, values);
   for (float& value : values)
@@ -161,7 +161,7 @@ Status add_one(TensorView& tensor, ModelFileContent& content) {
 
 Status transpose(TensorView& tensor, ModelFileContent& content) {
   if (tensor.shape.rank != 2) return {};
-  HEARTH_ASSIGN_OR_RETURN(const auto copy, allocate_made(tensor.data.size(), content));
+  HEARTH_ASSIGN_OR_RETURN(const auto copy, content.allocate(tensor.data.size()));
   transpose_into({.data = tensor.data.data(),
                   .rows = tensor.shape.dims[0],
                   .cols = tensor.shape.dims[1],
@@ -184,7 +184,7 @@ Status gather_heads(std::string_view name, const HfTensorFacts& facts, TensorVie
     return wrong_shape(name, tensor.shape,
                        fmt::format("Q, K and V of {} heads in {} groups", facts.num_heads, groups));
   }
-  HEARTH_ASSIGN_OR_RETURN(const auto copy, allocate_made(tensor.data.size(), content));
+  HEARTH_ASSIGN_OR_RETURN(const auto copy, content.allocate(tensor.data.size()));
   const std::size_t bytes = tensor.data.size() / parts;
   const auto move = [&](std::size_t from, std::size_t to, std::size_t count) {
     std::memcpy(copy.data() + to * bytes, tensor.data.data() + from * bytes, count * bytes);
@@ -312,9 +312,29 @@ std::string hf_spelling(const HfFamily& family, std::string_view role) {
   return name.value_or(std::string(role));
 }
 
+Status add_hf_matrices(std::vector<TensorView> matrices, const HfFamily& family,
+                       const HfTensorFacts& facts, ModelFileContent& content) {
+  for (TensorView& matrix : matrices) {
+    const auto role = hf_role_of(family, matrix.name);
+    if (role) {
+      if (role->transform == HfTransform::kTransposed) {
+        return make_status(StatusCode::kUnimplemented,
+                           "tensor '{}' is quantized along the outputs, as {} stores matrices; "
+                           "that is not supported",
+                           matrix.name, family.class_name);
+      }
+      const std::string name = std::exchange(matrix.name, role->name);
+      HEARTH_RETURN_IF_ERROR(apply(role->transform, name, facts, matrix, content));
+    }
+    content.tensors.push_back(std::move(matrix));
+  }
+  return {};
+}
+
 Status add_hf_tensors(const std::vector<SafetensorsTensor>& tensors, const HfFamily& family,
                       const HfTensorFacts& facts, ModelFileContent& content) {
-  bool has_output = false;
+  bool has_output =
+      std::ranges::find(content.tensors, kOutputRole, &TensorView::name) != content.tensors.end();
   for (const SafetensorsTensor& tensor : tensors) {
     const bool is_output = tensor.name == output_name(family);
     has_output |= is_output;
@@ -342,7 +362,7 @@ Status add_hf_tensor(const SafetensorsTensor& tensor, std::string role, ModelFil
 
 Status add_made_tensor(std::string name, std::span<const float> values, ModelFileContent& content) {
   const auto bytes = std::as_bytes(values);
-  HEARTH_ASSIGN_OR_RETURN(const auto copy, allocate_made(bytes.size(), content));
+  HEARTH_ASSIGN_OR_RETURN(const auto copy, content.allocate(bytes.size()));
   std::ranges::copy(bytes, copy.begin());
   content.tensors.push_back({std::move(name), DType::kF32, vector_shape(values.size()), copy});
   return {};

@@ -39,6 +39,10 @@ Status add_hf_tensors(const std::vector<SafetensorsTensor>& tensors, const HfFam
 
 // Adds one tensor under another name, as it is.
 Status add_hf_tensor(const SafetensorsTensor& tensor, std::string role, ModelFileContent& content);
+// The same for matrices that were made of several tensors each (hf_quantization.h), to be added
+// first. kUnimplemented where the class stores them transposed.
+Status add_hf_matrices(std::vector<TensorView> matrices, const HfFamily& family,
+                       const HfTensorFacts& facts, ModelFileContent& content);
 
 // Adds a tensor of one dimension that no file holds.
 Status add_made_tensor(std::string name, std::span<const float> values, ModelFileContent& content);
