@@ -291,6 +291,16 @@ TEST(EncoderConfigs, AModelOfMaskedWordsIsReadWithoutItsHead) {
             32u);
 }
 
+// As GTE's multilingual model lists its second task beside the first.
+TEST(EncoderConfigs, OfSeveralClassesTheFirstCounts) {
+  const auto classes = R"({"architectures":["NewModel","NewForTokenClassification"]})";
+  EXPECT_EQ(described("gte-cls", kConfig, classes).architecture, "gte");
+  const auto swapped = R"({"architectures":["NewForTokenClassification","NewModel"]})";
+  const auto refused = ChangedEncoder("gte-cls", kConfig, swapped).describe();
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_THAT(refused.error().message(), HasSubstr("'NewForTokenClassification' is not supported"));
+}
+
 TEST(EncoderConfigs, LongTextsEndWhereTheModelWasTrained) {
   EXPECT_EQ(described("nomic-bert-mean", kConfig, R"({"max_trained_positions":20})").max_tokens,
             20u);
