@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <numeric>
 #include <string>
 #include <utility>
 #include <vector>
@@ -124,9 +125,8 @@ TEST_F(Mxfp4Pair, NeedsAnEvenNumberOfRowsWhereGateAndUpTakeTurns) {
 // Halves, as models are published in.
 TEST(HfExpertTensors, ColumnsThatTakeTurnsBecomeRowsOfGateThenOfUp) {
   // Of 2 experts, 3 rows of 4 columns; each element says where it was.
-  std::vector<std::uint16_t> elements;
-  for (std::uint16_t i = 0; i < 24; ++i)
-    elements.push_back(i);
+  std::vector<std::uint16_t> elements(24);
+  std::iota(elements.begin(), elements.end(), std::uint16_t{0});
   TensorView tensor = {"a", DType::kF16, shape_of({2, 3, 4}), std::as_bytes(std::span(elements))};
   ModelFileContent content;
   ASSERT_TRUE(arrange_experts(HfTransform::kPairedColumns, "a", tensor, content).ok());
