@@ -118,10 +118,20 @@ std::string feed_forward_text(const ModelConfig& config) {
   return text;
 }
 
+std::string heads_text(const ModelConfig& config) {
+  const LatentConfig& latent = config.latent;
+  if (latent.rank > 0) {
+    return fmt::format("{} heads of {} (one latent of {} and {} rotated values for all)",
+                       config.heads.num_heads, latent.key_dim + config.rope.rope_dim, latent.rank,
+                       config.rope.rope_dim);
+  }
+  return fmt::format("{} heads of {} ({} for keys and values)", config.heads.num_heads,
+                     config.heads.head_dim, config.heads.num_kv_heads);
+}
+
 std::string shape_text(const ModelConfig& config) {
-  return fmt::format("{} layers, {} wide, {} heads of {} ({} for keys and values), {}",
-                     config.num_layers, config.hidden_size, config.heads.num_heads,
-                     config.heads.head_dim, config.heads.num_kv_heads, feed_forward_text(config));
+  return fmt::format("{} layers, {} wide, {}, {}", config.num_layers, config.hidden_size,
+                     heads_text(config), feed_forward_text(config));
 }
 
 std::string encoder_text(const EncoderConfig& encoder) {

@@ -151,7 +151,8 @@ KvShape kv_shape(const ModelConfig& config, std::size_t block_size, DType dtype)
           .head_dim = config.heads.head_dim,
           .block_size = block_size,
           .num_blocks = 0,
-          .dtype = dtype};
+          .dtype = dtype,
+          .value_dim = config.heads.value_dim};
 }
 
 std::size_t kv_blocks_for(const KvShape& shape, std::size_t context_len, std::size_t num_seqs) {

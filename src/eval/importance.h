@@ -69,7 +69,7 @@ class RecordingDevice final : public Device {
                         MatrixView out) override {
     inner_.gated_activation(activation, gate, up, out);
   }
-  void choose_experts(ConstMatrixView logits, const ExpertRouting& routing,
+  void choose_experts(MatrixView logits, const ExpertRouting& routing,
                       const ExpertChoice& choice) override {
     inner_.choose_experts(logits, routing, choice);
   }

@@ -30,6 +30,8 @@ TEST(AllocationTest, AStepAllocatesNothingOnceReserved) {
                              .v = reinterpret_cast<std::byte*>(values.data()),
                              .block_stride = 2 * 64 * 16,
                              .head_stride = 2 * 32 * 16,
+                             .value_block_stride = 2 * 64 * 16,
+                             .value_head_stride = 2 * 32 * 16,
                              .block_size = 16,
                              .region_blocks = kNumBlocks};
   std::vector<std::int32_t> blocks(kNumBlocks);
@@ -54,7 +56,7 @@ TEST(AllocationTest, AStepAllocatesNothingOnceReserved) {
     device->softcap(result, 30.0f);
     device->activate(Activation::kGelu, result);
     device->gather_rows(x, {first_row.data(), rows}, result);
-    device->choose_experts(x, {.num_used = 1}, {experts.data(), out.data()});
+    device->choose_experts(result, {.num_used = 1}, {experts.data(), out.data()});
     device->add_weighted_rows(x, {1, first_row.data(), input.data()}, result);
     device->linear(x, {&output, 1});
     device->store_kv(kv, kv, {&sequence, 1}, kHeads, cache);

@@ -37,11 +37,13 @@ class Cache {
     view_.head_stride = kv_head_bytes(c.dtype, c.heads.head_dim, c.block_size);
     view_.block_stride = view_.head_stride * c.heads.num_kv_heads;
     view_.region_blocks = 3;
-    view_.region_stride = 4 * view_.region_blocks * view_.block_stride;
+    view_.value_head_stride = kv_head_bytes(c.dtype, c.heads.value_len(), c.block_size);
+    view_.value_block_stride = view_.value_head_stride * c.heads.num_kv_heads;
+    const std::size_t both = view_.block_stride + view_.value_block_stride;
+    view_.region_stride = 2 * view_.region_blocks * both;
     const std::size_t regions = num_blocks / view_.region_blocks + 1;  // Room for block 0 as well.
     memory_.assign(regions * view_.region_stride / sizeof(kNan), kNan);
-    view_.k =
-        reinterpret_cast<std::byte*>(memory_.data()) + view_.region_blocks * view_.block_stride;
+    view_.k = reinterpret_cast<std::byte*>(memory_.data()) + view_.region_blocks * both;
     view_.v = view_.k + view_.region_blocks * view_.block_stride;
     table_.resize(num_blocks);
     std::iota(table_.begin(), table_.end(), 1);
@@ -71,10 +73,10 @@ struct Sequence {
 };
 
 Sequence make_sequence(const Case& c, std::uint32_t seed) {
-  const std::size_t kv_width = c.heads.num_kv_heads * c.heads.head_dim;
+  const std::size_t kv_heads = c.heads.num_kv_heads;
   return {random_floats(c.num_positions * c.heads.num_heads * c.heads.head_dim, seed, 2.0f),
-          random_floats(c.num_positions * kv_width, seed + 1, 2.0f),
-          random_floats(c.num_positions * kv_width, seed + 2)};
+          random_floats(c.num_positions * kv_heads * c.heads.head_dim, seed + 1, 2.0f),
+          random_floats(c.num_positions * kv_heads * c.heads.value_len(), seed + 2)};
 }
 
 constexpr std::size_t kBiasReach = 700;
@@ -114,18 +116,20 @@ ConstMatrixView rows_of(const Floats& data, std::size_t cols, std::size_t first,
 Floats run_in_chunks(Device& device, const Case& c, const Sequence& s, std::size_t chunk_len) {
   const std::size_t width = c.heads.num_heads * c.heads.head_dim;
   const std::size_t kv_width = c.heads.num_kv_heads * c.heads.head_dim;
+  const std::size_t v_width = c.heads.num_kv_heads * c.heads.value_len();
+  const std::size_t out_width = c.heads.num_heads * c.heads.value_len();
   Cache cache(c, 99);
-  Floats out(c.num_positions * width);
+  Floats out(c.num_positions * out_width);
   for (std::size_t first = 0; first < c.num_positions; first += chunk_len) {
     const std::size_t count = std::min(chunk_len, c.num_positions - first);
     if (c.sliding_window != 0 && first >= c.sliding_window) {
       cache.forget_before(first + 1 - c.sliding_window);
     }
     const SequenceRows rows = {0, count, first, cache.table()};
-    device.store_kv(rows_of(s.k, kv_width, first, count), rows_of(s.v, kv_width, first, count),
+    device.store_kv(rows_of(s.k, kv_width, first, count), rows_of(s.v, v_width, first, count),
                     {&rows, 1}, c.heads, cache.view());
     device.attention(rows_of(s.q, width, first, count), {&rows, 1}, params_of(c), cache.view(),
-                     {out.data() + first * width, count, width, width});
+                     {out.data() + first * out_width, count, out_width, out_width});
   }
   return out;
 }
@@ -152,6 +156,7 @@ Floats as_stored(DType dtype, const float* x, std::size_t head_dim) {
 std::vector<double> exact_attention(const Case& c, const Sequence& s, std::size_t position,
                                     std::size_t head) {
   const std::size_t dim = c.heads.head_dim;
+  const std::size_t value_dim = c.heads.value_len();
   const std::size_t kv_width = c.heads.num_kv_heads * dim;
   const std::size_t kv_head = head / (c.heads.num_heads / c.heads.num_kv_heads);
   const std::size_t window = c.sliding_window == 0 ? c.num_positions * 2 : c.sliding_window;
@@ -180,12 +185,13 @@ std::vector<double> exact_attention(const Case& c, const Sequence& s, std::size_
   double max = *std::max_element(scores.begin(), scores.end());
   if (!c.sinks.empty()) max = std::max(max, double{c.sinks[head]});
   double sum = c.sinks.empty() ? 0.0 : std::exp(c.sinks[head] - max);
-  std::vector<double> out(dim);
+  std::vector<double> out(value_dim);
   for (std::size_t p = begin; p < end; ++p) {
     const double weight = std::exp(scores[p - begin] - max);
     sum += weight;
-    const Floats value = as_stored(c.dtype, s.v.data() + p * kv_width + kv_head * dim, dim);
-    for (std::size_t i = 0; i < dim; ++i)
+    const float* stored = s.v.data() + (p * c.heads.num_kv_heads + kv_head) * value_dim;
+    const Floats value = as_stored(c.dtype, stored, value_dim);
+    for (std::size_t i = 0; i < value_dim; ++i)
       out[i] += weight * value[i];
   }
   for (double& value : out)
@@ -200,7 +206,7 @@ TEST_P(AttentionTest, MatchesSoftmaxInDoublePrecision) {
   const Sequence s = make_sequence(c, 1);
   const auto device = make_device("auto");
   const Floats out = run_in_chunks(*device, c, s, c.num_positions);
-  const std::size_t dim = c.heads.head_dim;
+  const std::size_t dim = c.heads.value_len();
   for (std::size_t position = 0; position < c.num_positions; position += 7) {
     for (std::size_t head = 0; head < c.heads.num_heads; ++head) {
       const auto exact = exact_attention(c, s, position, head);
@@ -235,6 +241,11 @@ INSTANTIATE_TEST_SUITE_P(
     Shapes, AttentionTest,
     ::testing::Values(
         Case{.heads = {9, 3, 64}, .num_positions = 300},
+        // Values of another size than keys: as latent attention has them, and in general.
+        Case{.heads = {20, 1, 72, 64}, .num_positions = 270},
+        Case{.heads = {20, 1, 72, 64}, .num_positions = 270, .dtype = DType::kQ8_0},
+        Case{.heads = {6, 3, 24, 40}, .block_size = 32, .num_positions = 60},
+        Case{.heads = {6, 3, 24, 40}, .num_positions = 60, .dtype = DType::kQ8_0},
         Case{.heads = {4, 4, 20}, .num_positions = 70},
         Case{.heads = {2, 1, 6}, .num_positions = 33},
         Case{.heads = {8, 2, 80}, .block_size = 32, .num_positions = 300},

@@ -26,22 +26,22 @@ struct PartialResult {
   std::size_t num_queries = 0;  // Per key/value head.
   float maxima[kMaxTileQueries];
   float sums[kMaxTileQueries];
-  float* out = nullptr;  // head_dim each
+  float* out = nullptr;  // value_dim each
 };
 
 // The merged result of a tile's queries so far.
 struct TileState {
   AttentionState queries[kMaxTileQueries] = {};
-  float* out = nullptr;  // [kMaxTileQueries, head_dim]
+  float* out = nullptr;  // [kMaxTileQueries, value_dim]
 };
 
 std::size_t divide_up(std::size_t a, std::size_t b) {
   return (a + b - 1) / b;
 }
 
-// Floats of one tile's queries or outputs.
-std::size_t tile_floats(std::size_t head_dim) {
-  return kMaxTileQueries * head_dim;
+// Floats of one tile's queries or outputs, whichever are longer.
+std::size_t tile_floats(std::size_t max_dim) {
+  return kMaxTileQueries * max_dim;
 }
 
 // A call cut into tiles: consecutive rows of one sequence x the query heads of one key/value head,
@@ -51,6 +51,8 @@ struct AttentionJob : AttentionCall {
   float* zeros = nullptr;  // [head_dim], not to be written to.
 
   std::size_t head_dim() const { return params->heads.head_dim; }
+  std::size_t value_dim() const { return params->heads.value_len(); }
+  std::size_t max_dim() const { return std::max(head_dim(), value_dim()); }
   std::size_t group_size() const { return params->heads.num_heads / params->heads.num_kv_heads; }
   std::size_t heads_per_tile() const { return std::min(group_size(), kMaxTileQueries); }
   std::size_t rows_per_tile() const { return kMaxTileQueries / heads_per_tile(); }
@@ -172,23 +174,24 @@ struct PartitionView {
   KvLanes lanes[kBlocksPerPartition];
 };
 
-// Lanes of the positions from `slot` of a block, whose first head begins at `keys` and `values`.
-KvLanes lanes_at(const KvLayerView& cache, std::size_t head_dim, std::size_t block,
-                 std::size_t kv_head, std::size_t slot) {
-  const std::size_t base = cache.offset(block, kv_head);
+// Lanes of the positions from `slot` of a block.
+KvLanes lanes_at(const AttentionJob& job, std::size_t block, std::size_t kv_head,
+                 std::size_t slot) {
+  const KvLayerView& cache = *job.cache;
   const std::size_t element = cache.dtype == DType::kF16 ? 2 : 1;
-  const std::size_t scales = base + head_dim * cache.block_size + slot * sizeof(std::uint16_t);
-  return {.keys = cache.k + base + slot * element,
-          .values = cache.v + base + slot * head_dim * element,
-          .key_scales = cache.k + scales,
-          .value_scales = cache.v + scales};
+  const std::size_t scale = slot * sizeof(std::uint16_t);
+  const std::byte* keys = cache.k + cache.key_offset(block, kv_head);
+  const std::byte* values = cache.v + cache.value_offset(block, kv_head);
+  return {.keys = keys + slot * element,
+          .values = values + slot * job.value_dim() * element,
+          .key_scales = keys + job.head_dim() * cache.block_size + scale,
+          .value_scales = values + job.value_dim() * cache.block_size + scale};
 }
 
 KvLanes find_lanes(const AttentionJob& job, const QueryTile& tile, std::size_t position) {
-  const KvLayerView& cache = *job.cache;
-  const auto block =
-      static_cast<std::size_t>(tile.sequence->block_table[position / cache.block_size]);
-  return lanes_at(cache, job.head_dim(), block, tile.first_kv_head, position % cache.block_size);
+  const std::size_t block_size = job.cache->block_size;
+  const auto block = static_cast<std::size_t>(tile.sequence->block_table[position / block_size]);
+  return lanes_at(job, block, tile.first_kv_head, position % block_size);
 }
 
 // Memory is read in the order keys of the partition, its values, keys of the next partition: each
@@ -269,17 +272,19 @@ void attend_partition(const AttentionJob& job, const QueryTile& tile, std::size_
           .num_queries = view.num_queries,
           .query_stride = tile.num_queries(),
           .head_dim = job.head_dim(),
+          .value_dim = job.value_dim(),
           .queries = scratch + view.first_query * job.head_dim(),
           .lanes = view.lanes,
           .block_size = job.cache->block_size,
           .head_stride = job.cache->head_stride,
+          .value_head_stride = job.cache->value_head_stride,
           .begins = view.begins,
           .ends = view.ends,
           .softcap = job.params->logit_softcap,
           .slopes = alibi != nullptr ? slopes + view.first_query : nullptr,
           .query_positions = view.positions,
           .biases = table.values != nullptr ? biases + view.first_query : nullptr,
-          .scores = scratch + tile_floats(job.head_dim()),
+          .scores = scratch + tile_floats(job.max_dim()),
           .maxima = result.maxima,
           .sums = result.sums,
           .out = result.out});
@@ -287,40 +292,40 @@ void attend_partition(const AttentionJob& job, const QueryTile& tile, std::size_
 
 void merge_partition(const AttentionJob& job, const QueryTile& tile, const PartialResult& part,
                      TileState& state) {
-  const std::size_t head_dim = job.head_dim();
+  const std::size_t value_dim = job.value_dim();
   for (std::size_t i = 0; i < part.num_queries * tile.num_kv_heads; ++i) {
     const std::size_t head = i / part.num_queries;
     const std::size_t from = head * tile.num_queries() + i % part.num_queries;
     const std::size_t place = from + part.first_query;
     AttentionState& running = state.queries[place];
-    const AttentionState added = {part.maxima[from], part.sums[from], part.out + from * head_dim};
+    const AttentionState added = {part.maxima[from], part.sums[from], part.out + from * value_dim};
     if (running.out == nullptr) {
-      running = {added.max, added.sum, state.out + place * head_dim};
-      std::memcpy(running.out, added.out, head_dim * sizeof(float));
+      running = {added.max, added.sum, state.out + place * value_dim};
+      std::memcpy(running.out, added.out, value_dim * sizeof(float));
     } else {
-      job.kernels->merge_attention(running, added, head_dim);
+      job.kernels->merge_attention(running, added, value_dim);
     }
   }
 }
 
 // Sinks come last: one more partition of a single score, whose value is zero.
 void write_tile(const AttentionJob& job, const QueryTile& tile, TileState& state) {
-  const std::size_t head_dim = job.head_dim();
+  const std::size_t value_dim = job.value_dim();
   const float* const sinks = job.params->sinks;
   tile.for_each_query(job.group_size(), [&](std::size_t place, std::size_t row, std::size_t head) {
-    float* out = job.out.row(row) + head * head_dim;
+    float* out = job.out.row(row) + head * value_dim;
     AttentionState& query = state.queries[place];
     if (sinks != nullptr)
-      job.kernels->merge_attention(query, {sinks[head], 1.0f, job.zeros}, head_dim);
+      job.kernels->merge_attention(query, {sinks[head], 1.0f, job.zeros}, value_dim);
     const float inverse = 1.0f / query.sum;
-    for (std::size_t d = 0; d < head_dim; ++d)
+    for (std::size_t d = 0; d < value_dim; ++d)
       out[d] = query.out[d] * inverse;
   });
 }
 
 // A worker's scratch: queries, scores, one partial result, one state.
-std::size_t scratch_floats(std::size_t head_dim) {
-  return 3 * tile_floats(head_dim) + kMaxTileQueries * kPartitionLen;
+std::size_t scratch_floats(std::size_t max_dim) {
+  return 3 * tile_floats(max_dim) + kMaxTileQueries * kPartitionLen;
 }
 
 // A whole tile by one worker.
@@ -328,9 +333,9 @@ void run_tile(const AttentionJob& job, std::size_t idx, float* scratch) {
   const QueryTile tile = find_tile(job, idx);
   load_queries(job, tile, scratch);
   PartialResult part;
-  part.out = scratch + tile_floats(job.head_dim()) + kMaxTileQueries * kPartitionLen;
+  part.out = scratch + tile_floats(job.max_dim()) + kMaxTileQueries * kPartitionLen;
   TileState state;
-  state.out = part.out + tile_floats(job.head_dim());
+  state.out = part.out + tile_floats(job.max_dim());
   for (std::size_t p = first_partition(job, tile); p <= last_partition(job, tile); ++p) {
     attend_partition(job, tile, p, scratch, part);
     merge_partition(job, tile, part, state);
@@ -354,7 +359,7 @@ void run_split(const AttentionJob& job, std::size_t num_tiles, std::size_t num_p
                ThreadPool& pool, AttentionMemory& memory) {
   SplitAttention& split = memory.split();
   const std::size_t slots_per_tile = split.slots.size() / num_tiles;
-  const std::size_t floats = tile_floats(job.head_dim());
+  const std::size_t floats = tile_floats(job.max_dim());
   for (std::size_t i = 0; i < split.slots.size(); ++i) {
     split.slots[i].out = split.memory.data() + i * floats;
   }
@@ -392,18 +397,18 @@ AttentionMemory::AttentionMemory(std::size_t num_threads)
 
 AttentionMemory::~AttentionMemory() = default;
 
-void AttentionMemory::reserve(std::size_t head_dim) {
+void AttentionMemory::reserve(std::size_t max_dim) {
   for (auto& scratch : scratch_)
-    scratch.grow_to(scratch_floats(head_dim));
-  if (head_dim > zeros_.size()) {
-    zeros_.grow_to(head_dim);
-    std::fill_n(zeros_.data(), head_dim, 0.0f);
+    scratch.grow_to(scratch_floats(max_dim));
+  if (max_dim > zeros_.size()) {
+    zeros_.grow_to(max_dim);
+    std::fill_n(zeros_.data(), max_dim, 0.0f);
   }
-  split_->memory.grow_to((split_->slots.size() + split_->states.size()) * tile_floats(head_dim));
+  split_->memory.grow_to((split_->slots.size() + split_->states.size()) * tile_floats(max_dim));
 }
 
 void run_attention(const AttentionCall& call, ThreadPool& pool, AttentionMemory& memory) {
-  memory.reserve(call.params->heads.head_dim);
+  memory.reserve(std::max(call.params->heads.head_dim, call.params->heads.value_len()));
   const AttentionJob job{call, memory.zeros()};
   std::size_t num_tiles = 0;
   std::size_t macs = 0;
@@ -433,7 +438,8 @@ void CpuDevice::attention(ConstMatrixView q, std::span<const SequenceRows> seque
   HEARTH_CHECK(heads.num_kv_heads > 0 && heads.num_heads % heads.num_kv_heads == 0);
   HEARTH_CHECK(cache.block_size > 0 && cache.block_size % kKvPositionLanes == 0);
   HEARTH_CHECK(cache.dtype == DType::kF16 || cache.dtype == DType::kQ8_0);
-  HEARTH_CHECK(q.cols == heads.num_heads * heads.head_dim && out.cols == q.cols);
+  HEARTH_CHECK(q.cols == heads.num_heads * heads.head_dim);
+  HEARTH_CHECK(out.cols == heads.num_heads * heads.value_len());
   HEARTH_CHECK(params.alibi_slopes == nullptr || !params.bidirectional);
   if (params.distance_biases.values != nullptr) {
     for (const SequenceRows& sequence : sequences)

@@ -30,8 +30,9 @@ class AttentionMemory {
   explicit AttentionMemory(std::size_t num_threads);
   ~AttentionMemory();
 
-  // Room for heads of that size; allocates only when they are larger than any before.
-  void reserve(std::size_t head_dim);
+  // Room for queries, keys and values of that size; allocates only when it is larger than any
+  // before.
+  void reserve(std::size_t max_dim);
 
   float* scratch(std::size_t worker) { return scratch_[worker].data(); }
   float* zeros() { return zeros_.data(); }  // [head_dim], not to be written to.

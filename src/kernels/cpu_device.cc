@@ -201,7 +201,7 @@ void CpuDevice::gated_activation(Activation activation, ConstMatrixView gate, Co
 
 void CpuDevice::rope(MatrixView heads, std::size_t head_dim, const RopeTable& table) {
   HEARTH_CHECK(heads.cols % head_dim == 0);
-  HEARTH_CHECK(table.rope_dim <= head_dim && table.rope_dim % 2 == 0);
+  HEARTH_CHECK(table.first_dim + table.rope_dim <= head_dim && table.rope_dim % 2 == 0);
   const std::size_t num_pairs = table.rope_dim / 2;
   const bool interleaved = table.layout == RopeLayout::kInterleaved;
   const std::size_t step = interleaved ? 2 : 1;
@@ -211,8 +211,8 @@ void CpuDevice::rope(MatrixView heads, std::size_t head_dim, const RopeTable& ta
     float* end = heads.row(row) + heads.cols;
     for (float* head = heads.row(row); head != end; head += head_dim) {
       for (std::size_t i = 0; i < num_pairs; ++i) {
-        float& a = head[i * step];
-        float& b = head[i * step + partner];
+        float& a = head[table.first_dim + i * step];
+        float& b = head[table.first_dim + i * step + partner];
         const float cos = cos_sin[2 * i];
         const float sin = cos_sin[2 * i + 1];
         const float rotated = a * cos - b * sin;
@@ -276,6 +276,7 @@ void CpuDevice::store_kv(ConstMatrixView k, ConstMatrixView v,
   static_assert(kKvGroupLen == kGroupLen && kKvGroupLen == kKvScaleGroup);
   const auto store = cache.dtype == DType::kF16 ? store_f16 : store_q8;
   const std::size_t head_dim = heads.head_dim;
+  const std::size_t value_dim = heads.value_len();
   const auto store_row = [&](const SequenceRows& sequence, std::size_t i) {
     const std::size_t position = sequence.first_position + i;
     const auto block = static_cast<std::size_t>(sequence.block_table[position / cache.block_size]);
@@ -283,11 +284,12 @@ void CpuDevice::store_kv(ConstMatrixView k, ConstMatrixView v,
     const float* key = k.row(sequence.first_row + i);
     const float* value = v.row(sequence.first_row + i);
     for (std::size_t head = 0; head < heads.num_kv_heads; ++head) {
-      const std::size_t offset = cache.offset(block, head);
       store(kernels_, key + head * head_dim, head_dim,
-            {cache.k + offset, slot, cache.block_size, slot, cache.block_size});
-      store(kernels_, value + head * head_dim, head_dim,
-            {cache.v + offset, slot, cache.block_size, slot * head_dim, 1});
+            {cache.k + cache.key_offset(block, head), slot, cache.block_size, slot,
+             cache.block_size});
+      store(
+          kernels_, value + head * value_dim, value_dim,
+          {cache.v + cache.value_offset(block, head), slot, cache.block_size, slot * value_dim, 1});
     }
   };
   // One fork for all sequences: short ones are not worth one each. Their rows lie one behind the

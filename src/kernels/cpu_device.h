@@ -79,7 +79,7 @@ class CpuDevice final : public Device {
   void activate(Activation activation, MatrixView x) override;
   void gated_activation(Activation activation, ConstMatrixView gate, ConstMatrixView up,
                         MatrixView out) override;
-  void choose_experts(ConstMatrixView logits, const ExpertRouting& routing,
+  void choose_experts(MatrixView logits, const ExpertRouting& routing,
                       const ExpertChoice& choice) override;
   void sigmoid(MatrixView x) override;
   void gather_rows(ConstMatrixView input, std::span<const std::int32_t> rows,

@@ -99,18 +99,19 @@ enum class RopeLayout : std::uint8_t {
 // How far the rows of a step are rotated.
 struct RopeTable {
   RopeLayout layout = RopeLayout::kInterleaved;
-  std::size_t rope_dim = 0;        // Rotated leading part of each head, even.
+  std::size_t rope_dim = 0;        // Rotated part of each head, even.
   const float* cos_sin = nullptr;  // [num_tokens, rope_dim / 2, 2]
+  std::size_t first_dim = 0;       // Where in the head the rotated part begins.
 };
 
 // Block sizes are multiples of this: the positions a kernel scores at once.
 inline constexpr std::size_t kKvPositionLanes = 16;
 
 // One layer's paged key/value memory. A block holds block_size consecutive positions of one
-// sequence; within it each head has kv_head_bytes() bytes of keys, and as many of values. Keys are
+// sequence; within it each head has kv_head_bytes() bytes of keys, and of values. Keys are
 // stored transposed, so that one load brings one component of 16 positions and scores need no
 // horizontal sums. F16, in elements from the head's first:
-//   K (slot, i) at i * block_size + slot     V (slot, i) at slot * head_dim + i
+//   K (slot, i) at i * block_size + slot     V (slot, i) at slot * value_dim + i
 // Q8_0: the same with signed bytes q, then float16 scales s, one per position and kKvGroupLen
 // components (the last group may be short); a component is q * s:
 //   K or V scale (slot, group) at group * block_size + slot
@@ -119,21 +120,29 @@ struct KvLayerView {
   DType dtype = DType::kF16;  // Or kQ8_0.
   std::byte* k = nullptr;     // Aligned to 2.
   std::byte* v = nullptr;
-  std::size_t block_stride = 0;   // Bytes from block to block within a region.
-  std::size_t head_stride = 0;    // Bytes from head to head: at least kv_head_bytes(), even.
+  // Bytes from block to block within a region, and from head to head: at least kv_head_bytes(),
+  // even.
+  std::size_t block_stride = 0;
+  std::size_t head_stride = 0;
+  std::size_t value_block_stride = 0;  // The same of values.
+  std::size_t value_head_stride = 0;
   std::size_t block_size = 0;     // Positions per block, a multiple of kKvPositionLanes.
   std::size_t region_blocks = 1;  // Blocks lie together in regions of so many.
   std::size_t region_stride = 0;  // Bytes from region to region.
 
-  std::size_t offset(std::size_t block, std::size_t kv_head) const {
+  std::size_t key_offset(std::size_t block, std::size_t kv_head) const {
     return block / region_blocks * region_stride + block % region_blocks * block_stride +
            kv_head * head_stride;
+  }
+  std::size_t value_offset(std::size_t block, std::size_t kv_head) const {
+    return block / region_blocks * region_stride + block % region_blocks * value_block_stride +
+           kv_head * value_head_stride;
   }
 };
 
 inline constexpr std::size_t kKvGroupLen = 32;
 
-// Bytes of one head's keys, or values, in a block.
+// Bytes of one head's keys, or values, of that size in a block.
 constexpr std::size_t kv_head_bytes(DType dtype, std::size_t head_dim, std::size_t block_size) {
   if (dtype == DType::kF16) return 2 * head_dim * block_size;
   return (head_dim + 2 * ((head_dim + kKvGroupLen - 1) / kKvGroupLen)) * block_size;
@@ -152,7 +161,10 @@ struct SequenceRows {
 struct HeadShape {
   std::size_t num_heads = 0;
   std::size_t num_kv_heads = 0;  // Divides num_heads.
-  std::size_t head_dim = 0;
+  std::size_t head_dim = 0;      // Of queries and keys.
+  std::size_t value_dim = 0;     // Of values; 0: as of keys.
+
+  constexpr std::size_t value_len() const { return value_dim != 0 ? value_dim : head_dim; }
 };
 
 // What is added to each score by how far the key stands behind the query (arXiv 1910.10683): of
@@ -191,10 +203,13 @@ struct NormWeights {
 
 enum class ExpertGate : std::uint8_t {
   kSoftmax,
+  kSigmoid,  // Each expert by itself: DeepSeek-V3 (arXiv 2412.19437).
   // Each chosen expert counts by its share of the softmax over those that are not yet chosen and
   // whose logits lie close to its own (SparseMixer at inference, arXiv 2409.12136).
   kSparseMixer,
 };
+
+inline constexpr std::size_t kMaxExpertGroups = 64;
 
 // Which experts of a mixture a row's router chooses, and how much each of them counts.
 struct ExpertRouting {
@@ -203,6 +218,13 @@ struct ExpertRouting {
   float scale = 1.0f;        // Of all weights.
   ExpertGate gate = ExpertGate::kSoftmax;
   float jitter = 0.0f;  // kSparseMixer: close is a relative distance of at most twice this.
+  // kSigmoid: added to the scores that experts are chosen by, not to their weights.
+  const float* bias = nullptr;  // [num_experts] or nullptr
+  // Experts in `num_groups` equal groups are chosen from the `num_groups_used` best ones alone; a
+  // group's rank is the sum of its `group_best` best experts' (of logits, where it is one).
+  std::size_t num_groups = 1;  // At most kMaxExpertGroups.
+  std::size_t num_groups_used = 1;
+  std::size_t group_best = 1;
 };
 
 // [rows, num_used], the likeliest expert first.
@@ -273,14 +295,14 @@ class Device {
   // Rotates the heads of q ([num_tokens, num_heads * head_dim]) or k in place.
   virtual void rope(MatrixView heads, std::size_t head_dim, const RopeTable& table) = 0;
 
-  // Stores each row of k and v ([num_tokens, num_kv_heads * head_dim]) at its position's slot.
-  // Sequences come in the order of their rows.
+  // Stores each row of k ([num_tokens, num_kv_heads * head_dim]) and v ([num_tokens, num_kv_heads *
+  // value_len()]) at its position's slot. Sequences come in the order of their rows.
   virtual void store_kv(ConstMatrixView k, ConstMatrixView v,
                         std::span<const SequenceRows> sequences, const HeadShape& heads,
                         const KvLayerView& cache) = 0;
 
   // Attention of every row over its own sequence's cache, which already holds these rows.
-  // q and out: [num_tokens, num_heads * head_dim].
+  // q: [num_tokens, num_heads * head_dim]; out: [num_tokens, num_heads * value_len()].
   virtual void attention(ConstMatrixView q, std::span<const SequenceRows> sequences,
                          const AttentionParams& params, const KvLayerView& cache,
                          MatrixView out) = 0;
@@ -293,8 +315,9 @@ class Device {
                                 MatrixView out) = 0;
 
   // The `num_used` experts of the largest of each row's `logits` [num_tokens, num_experts], of
-  // equal ones the first, and their weights by the gate.
-  virtual void choose_experts(ConstMatrixView logits, const ExpertRouting& routing,
+  // equal ones the first, and their weights by the gate. What `logits` holds afterwards is of no
+  // use.
+  virtual void choose_experts(MatrixView logits, const ExpertRouting& routing,
                               const ExpertChoice& choice) = 0;
 
   // x = sigmoid(x)

@@ -15,10 +15,10 @@ struct Chosen {
   Floats weights;
 };
 
-Chosen choose(const Floats& logits, std::size_t rows, const ExpertRouting& routing) {
+Chosen choose(Floats logits, std::size_t rows, const ExpertRouting& routing) {
   Chosen chosen{std::vector<std::int32_t>(rows * routing.num_used),
                 Floats(rows * routing.num_used)};
-  make_device("auto", 2)->choose_experts(const_view(logits, rows), routing,
+  make_device("auto", 2)->choose_experts(view(logits, rows), routing,
                                          {chosen.experts.data(), chosen.weights.data()});
   return chosen;
 }
@@ -111,6 +111,44 @@ TEST(ExpertsTest, SigmoidIsItsDefinition) {
   make_device("auto")->sigmoid(view(x, 1));
   for (std::size_t i = 0; i < x.size(); ++i)
     EXPECT_NEAR(x[i], 1.0 / (1.0 + std::exp(-double{before[i]})), 1e-6);
+}
+
+float sigmoid_of(float x) {
+  return 1.0f / (1.0f + std::exp(-x));
+}
+
+TEST(ExpertsTest, ABiasDecidesWhichSigmoidsCountButNotHowMuch) {
+  const Floats bias = {0.0f, 0.0f, 0.5f, 0.0f};
+  ExpertRouting routing = {.num_used = 2, .scale = 2.5f, .gate = ExpertGate::kSigmoid};
+  const Floats logits = {0.0f, 2.0f, -1.0f, 1.0f};
+  const Chosen plain = choose(logits, 1, routing);
+  EXPECT_EQ(plain.experts, (std::vector<std::int32_t>{1, 3}));
+  EXPECT_NEAR(plain.weights[0], 2.5f * sigmoid_of(2.0f), 1e-6);
+  routing.bias = bias.data();
+  const Chosen biased = choose(logits, 1, routing);
+  EXPECT_EQ(biased.experts, (std::vector<std::int32_t>{1, 2}));
+  EXPECT_NEAR(biased.weights[1], 2.5f * sigmoid_of(-1.0f), 1e-6);
+  routing.renormalize = true;
+  const Chosen shares = choose(logits, 1, routing);
+  EXPECT_NEAR(shares.weights[0] + shares.weights[1], 2.5f, 1e-5);
+  EXPECT_NEAR(shares.weights[0] / shares.weights[1], sigmoid_of(2.0f) / sigmoid_of(-1.0f), 1e-4);
+}
+
+// The best expert of all may stand in a group that is worse than another as a whole.
+TEST(ExpertsTest, GroupsAreRankedByTheirBestOrTheirTwoBest) {
+  const Floats logits = {3.0f, -9.0f, -9.0f, 2.0f, 1.9f, -9.0f, 0.0f, 0.0f, 0.0f};
+  ExpertRouting routing = {.num_used = 2, .num_groups = 3, .num_groups_used = 1, .group_best = 1};
+  EXPECT_EQ(choose(logits, 1, routing).experts, (std::vector<std::int32_t>{0, 1}));
+  routing.num_groups_used = 2;
+  EXPECT_EQ(choose(logits, 1, routing).experts, (std::vector<std::int32_t>{0, 3}));
+  routing.gate = ExpertGate::kSigmoid;
+  routing.group_best = 2;
+  routing.num_groups_used = 1;
+  EXPECT_EQ(choose(logits, 1, routing).experts, (std::vector<std::int32_t>{3, 4}));
+  // Of equal groups the first, and NaN breaks nothing.
+  EXPECT_EQ(choose(Floats(9, 1.0f), 1, routing).experts, (std::vector<std::int32_t>{0, 1}));
+  const Chosen broken = choose(Floats(9, std::nanf("")), 1, routing);
+  EXPECT_EQ(broken.experts, (std::vector<std::int32_t>{0, 1}));
 }
 
 }  // namespace

@@ -250,7 +250,7 @@ inline constexpr std::size_t kKvScaleGroup = 32;  // Components that share a sca
 struct KvLanes {
   const std::byte* keys = nullptr;    // Component i of the first position at element
                                       // i * block_size, the other positions behind it.
-  const std::byte* values = nullptr;  // Position p at element p * head_dim.
+  const std::byte* values = nullptr;  // Position p at element p * value_dim.
   // Of quantized formats: float16, group g of position p at element g * block_size + p.
   const std::byte* key_scales = nullptr;
   const std::byte* value_scales = nullptr;
@@ -268,11 +268,13 @@ struct AttentionTile {
   std::size_t num_heads = 0;     // Of keys and values.
   std::size_t num_queries = 0;   // Per head.
   std::size_t query_stride = 0;  // From a head's first query to the next head's; >= num_queries.
-  std::size_t head_dim = 0;
+  std::size_t head_dim = 0;      // Of queries and keys.
+  std::size_t value_dim = 0;
   const float* queries = nullptr;  // [num_heads, query_stride, head_dim], already scaled
   const KvLanes* lanes = nullptr;  // Per lane block.
   std::size_t block_size = 0;
-  std::size_t head_stride = 0;            // Bytes from a head's keys to the next head's.
+  std::size_t head_stride = 0;            // Bytes from a head's keys to the next head's,
+  std::size_t value_head_stride = 0;      // and from its values.
   const std::uint32_t* begins = nullptr;  // Per query of a head: attends to positions [begin, end)
   const std::uint32_t* ends = nullptr;    // of the partition; begin < end.
   float softcap = 0.0f;
@@ -285,10 +287,10 @@ struct AttentionTile {
   float* scores = nullptr;               // [num_heads, query_stride, kPartitionLen]; scratch
   float* maxima = nullptr;               // [num_heads, query_stride]; largest score
   float* sums = nullptr;                 // [num_heads, query_stride]; sum of exp(score - maximum)
-  float* out = nullptr;  // [num_heads, query_stride, head_dim]; same weights times values
+  float* out = nullptr;  // [num_heads, query_stride, value_dim]; same weights times values
 };
 
-// A partial result folded into a running one: all [head_dim] wide.
+// A partial result folded into a running one: all [value_dim] wide.
 struct AttentionState {
   float max = 0.0f;
   float sum = 0.0f;
@@ -363,7 +365,7 @@ struct KernelTable {
   void (*attend[kNumKvFormats])(const AttentionTile& tile);
   // running = running merged with part; `part.out` is read only.
   void (*merge_attention)(AttentionState& running, const AttentionState& part,
-                          std::size_t head_dim);
+                          std::size_t value_dim);
 };
 
 // Null when the set was not compiled in (another architecture).

@@ -375,14 +375,14 @@ template <KvFormat kFormat>
 void add_value(const AttentionTile& t, std::size_t head, std::size_t position, float weight,
                float* out) {
   const KvLanes& lanes = t.lanes[position / kVirtualLanes];
-  const std::byte* values = lanes.values + head * t.head_stride;
-  for (std::size_t i = 0; i < t.head_dim; ++i) {
+  const std::byte* values = lanes.values + head * t.value_head_stride;
+  for (std::size_t i = 0; i < t.value_dim; ++i) {
     float scaled = weight;
     if constexpr (kFormat != KvFormat::kF16) {
-      const std::byte* scales = lanes.value_scales + head * t.head_stride;
+      const std::byte* scales = lanes.value_scales + head * t.value_head_stride;
       scaled = weight * load_kv_scale(t, scales, position, i / kKvScaleGroup);
     }
-    const float value = load_kv<kFormat>(values, position % kVirtualLanes * t.head_dim + i);
+    const float value = load_kv<kFormat>(values, position % kVirtualLanes * t.value_dim + i);
     out[i] = std::fma(scaled, value, out[i]);
   }
 }
@@ -402,8 +402,8 @@ void attend_query(const AttentionTile& t, std::size_t head, std::size_t query) {
     max = scores[p] > max ? scores[p] : max;
   }
   Lanes sums{};
-  float* out = t.out + row * t.head_dim;
-  std::fill_n(out, t.head_dim, 0.0f);
+  float* out = t.out + row * t.value_dim;
+  std::fill_n(out, t.value_dim, 0.0f);
   for (std::size_t p = t.begins[query]; p < t.ends[query]; ++p) {
     const float weight = exp_of<Scalar>(scores[p] - max);
     sums[p % kVirtualLanes] += weight;
@@ -421,12 +421,12 @@ void attend(const AttentionTile& t) {
   }
 }
 
-void merge_attention(AttentionState& running, const AttentionState& part, std::size_t head_dim) {
+void merge_attention(AttentionState& running, const AttentionState& part, std::size_t value_dim) {
   const float max = running.max > part.max || std::isnan(running.max) ? running.max : part.max;
   const float old_scale = exp_of<Scalar>(running.max - max);
   const float new_scale = exp_of<Scalar>(part.max - max);
   running.sum = std::fma(running.sum, old_scale, part.sum * new_scale);
-  for (std::size_t i = 0; i < head_dim; ++i) {
+  for (std::size_t i = 0; i < value_dim; ++i) {
     running.out[i] = std::fma(running.out[i], old_scale, part.out[i] * new_scale);
   }
   running.max = max;

@@ -657,22 +657,23 @@ struct ValueTile {
 template <class V, KvFormat kFormat, std::size_t kQueries, std::size_t kWidth, class Weight>
 void value_tile(const AttentionTile& t, const ValueTile& at, Range range, Weight weight) {
   using F = typename V::F;
-  const std::size_t rest = t.head_dim - at.component - (kWidth - 1) * V::kLanes;
+  const std::size_t rest = t.value_dim - at.component - (kWidth - 1) * V::kLanes;
   const std::size_t last_len = rest < V::kLanes ? rest : V::kLanes;
   const auto len_of = [last_len](std::size_t w) { return w + 1 == kWidth ? last_len : V::kLanes; };
-  float* out = t.out + (at.head * t.query_stride + at.query) * t.head_dim + at.component;
+  float* out = t.out + (at.head * t.query_stride + at.query) * t.value_dim + at.component;
   F acc[kQueries][kWidth];
   for (std::size_t r = 0; r < kQueries; ++r) {
     for (std::size_t w = 0; w < kWidth; ++w) {
-      acc[r][w] = load_lanes<V>(out + r * t.head_dim + w * V::kLanes, len_of(w));
+      acc[r][w] = load_lanes<V>(out + r * t.value_dim + w * V::kLanes, len_of(w));
     }
   }
   const auto step = [&](std::size_t position, auto load_last) {
-    const std::byte* values = t.lanes[position / kVirtualLanes].values + at.head * t.head_stride;
-    const std::size_t first = position % kVirtualLanes * t.head_dim + at.component;
+    const std::byte* values =
+        t.lanes[position / kVirtualLanes].values + at.head * t.value_head_stride;
+    const std::size_t first = position % kVirtualLanes * t.value_dim + at.component;
     if (at.query == 0) {
       const std::byte* ahead = t.lanes[position / kVirtualLanes].after_values +
-                               at.head * t.head_stride + first * kKvElementBytes<kFormat>;
+                               at.head * t.value_head_stride + first * kKvElementBytes<kFormat>;
       for (std::size_t w = 0; w < kWidth * V::kLanes;
            w += kCacheLineBytes / kKvElementBytes<kFormat>)
         prefetch(ahead + w * kKvElementBytes<kFormat>);
@@ -704,7 +705,7 @@ void value_tile(const AttentionTile& t, const ValueTile& at, Range range, Weight
   }
   for (std::size_t r = 0; r < kQueries; ++r) {
     for (std::size_t w = 0; w < kWidth; ++w) {
-      store_lanes<V>(out + r * t.head_dim + w * V::kLanes, len_of(w), acc[r][w]);
+      store_lanes<V>(out + r * t.value_dim + w * V::kLanes, len_of(w), acc[r][w]);
     }
   }
 }
@@ -727,13 +728,14 @@ void value_tile_q8(const AttentionTile& t, const ValueTile& at, Range range) {
   const std::size_t first_group = at.component / kKvScaleGroup;
   float scaled[kGroups][kQueries][kHeadTurnLen];
   for (std::size_t p = first; p < range.end; p += V::kLanes) {
-    const std::byte* scales = t.lanes[p / kVirtualLanes].value_scales + at.head * t.head_stride;
+    const std::byte* scales =
+        t.lanes[p / kVirtualLanes].value_scales + at.head * t.value_head_stride;
     if (at.query == 0) {
-      prefetch(t.lanes[p / kVirtualLanes].after_values + at.head * t.head_stride +
-               (t.head_dim + 2 * first_group) * t.block_size);
+      prefetch(t.lanes[p / kVirtualLanes].after_values + at.head * t.value_head_stride +
+               (t.value_dim + 2 * first_group) * t.block_size);
     }
     for (std::size_t g = 0; g < kGroups; ++g) {
-      if ((first_group + g) * kKvScaleGroup >= t.head_dim) break;
+      if ((first_group + g) * kKvScaleGroup >= t.value_dim) break;
       const auto scale =
           load_kv<V, KvFormat::kF16>(scales, (first_group + g) * t.block_size + p % kVirtualLanes);
       for (std::size_t r = 0; r < kQueries; ++r) {
@@ -761,9 +763,9 @@ void add_values(const AttentionTile& t, std::size_t head, std::size_t query, Ran
   };
   constexpr std::size_t kWide = V::kValueRegisters * V::kLanes;
   std::size_t component = 0;
-  for (; component + kWide <= t.head_dim; component += kWide)
+  for (; component + kWide <= t.value_dim; component += kWide)
     add.template operator()<V::kValueRegisters>(component);
-  for (; component < t.head_dim; component += V::kLanes)
+  for (; component < t.value_dim; component += V::kLanes)
     add.template operator()<1>(component);
 }
 
@@ -807,8 +809,8 @@ void attend(const AttentionTile& t) {
     const std::size_t row = head * t.query_stride;
     for (std::size_t r = 0; r < t.num_queries; ++r)
       soften_scores<V>(t, row + r, {t.begins[r], t.ends[r]});
-    for (std::size_t i = 0; i < t.num_queries * t.head_dim; ++i)
-      t.out[row * t.head_dim + i] = 0.0f;
+    for (std::size_t i = 0; i < t.num_queries * t.value_dim; ++i)
+      t.out[row * t.value_dim + i] = 0.0f;
   }
   const bool in_turns = t.num_heads > 1 || kFormat != KvFormat::kF16;
   const std::size_t turn_len = in_turns ? kHeadTurnLen : kPartitionLen;
@@ -822,14 +824,14 @@ void attend(const AttentionTile& t) {
 }
 
 template <class V>
-void merge_attention(AttentionState& running, const AttentionState& part, std::size_t head_dim) {
+void merge_attention(AttentionState& running, const AttentionState& part, std::size_t value_dim) {
   using F = typename V::F;
   // A NaN maximum stays, as any NaN must.
   const float max = running.max > part.max || running.max != running.max ? running.max : part.max;
   const float old_scale = V::first_lane(exp_of<V>(V::set1(running.max - max)));
   const float new_scale = V::first_lane(exp_of<V>(V::set1(part.max - max)));
   running.sum = __builtin_fmaf(running.sum, old_scale, part.sum * new_scale);
-  for_each_register<V>(head_dim, [&](std::size_t i, std::size_t n) {
+  for_each_register<V>(value_dim, [&](std::size_t i, std::size_t n) {
     const F added = V::mul(load_lanes<V>(part.out + i, n), V::set1(new_scale));
     const F kept = load_lanes<V>(running.out + i, n);
     store_lanes<V>(running.out + i, n, V::fma(kept, V::set1(old_scale), added));

@@ -14,7 +14,9 @@ bool multiply(std::size_t& product, std::size_t factor) {
 }  // namespace
 
 std::size_t KvShape::bytes_per_block() const {
-  return 2 * num_layers * num_kv_heads * kv_head_bytes(dtype, head_dim, block_size);
+  return num_layers * num_kv_heads *
+         (kv_head_bytes(dtype, head_dim, block_size) +
+          kv_head_bytes(dtype, value_len(), block_size));
 }
 
 std::string_view kv_cache_dtype_name(DType dtype) {
@@ -54,11 +56,14 @@ KvLayerView KvStorage::layer(std::size_t idx) const {
   view.block_size = shape_.block_size;
   view.head_stride = kv_head_bytes(shape_.dtype, shape_.head_dim, shape_.block_size);
   view.block_stride = shape_.num_kv_heads * view.head_stride;
+  view.value_head_stride = kv_head_bytes(shape_.dtype, shape_.value_len(), shape_.block_size);
+  view.value_block_stride = shape_.num_kv_heads * view.value_head_stride;
   view.region_blocks = std::min(shape_.num_blocks, kRegionBlocks);
-  const std::size_t run = view.region_blocks * view.block_stride;
-  view.region_stride = 2 * shape_.num_layers * run;
-  view.k = memory_.data() + 2 * idx * run;
-  view.v = view.k + run;
+  const std::size_t key_run = view.region_blocks * view.block_stride;
+  const std::size_t run = key_run + view.region_blocks * view.value_block_stride;
+  view.region_stride = shape_.num_layers * run;
+  view.k = memory_.data() + idx * run;
+  view.v = view.k + key_run;
   return view;
 }
 

@@ -25,7 +25,9 @@ struct KvShape {
   std::size_t block_size = 16;
   std::size_t num_blocks = 0;
   DType dtype = DType::kF16;  // Or kQ8_0.
+  std::size_t value_dim = 0;  // Of values; 0: as head_dim.
 
+  std::size_t value_len() const { return value_dim != 0 ? value_dim : head_dim; }
   std::size_t bytes_per_block() const;  // Over all layers, K and V.
   std::size_t bytes_per_token() const { return bytes_per_block() / block_size; }
 };

@@ -26,37 +26,54 @@ TEST(KvStorageTest, QuantizedBlocksHaveAScalePerPositionAnd32Components) {
   EXPECT_EQ(shape.bytes_per_block(), 2u * 3 * 2 * 16 * (4 + 2));
   shape.head_dim = 80;
   EXPECT_EQ(shape.bytes_per_block(), 2u * 3 * 2 * 16 * (80 + 3 * 2));
+  shape.value_dim = 64;
+  EXPECT_EQ(shape.bytes_per_block(), 3u * 2 * 16 * (80 + 3 * 2 + 64 + 2 * 2));
+}
+
+struct Cell {
+  std::byte* begin = nullptr;
+  std::size_t length = 0;
+};
+
+void expect_cells_apart(const KvShape& shape) {
+  const KvStorage storage = KvStorage::create(shape).value();
+  const std::size_t keys = kv_head_bytes(shape.dtype, shape.head_dim, shape.block_size);
+  const std::size_t values = kv_head_bytes(shape.dtype, shape.value_len(), shape.block_size);
+  std::vector<Cell> cells;
+  for (std::size_t layer = 0; layer < shape.num_layers; ++layer) {
+    const KvLayerView view = storage.layer(layer);
+    EXPECT_EQ(view.dtype, shape.dtype);
+    for (std::size_t block = 0; block < shape.num_blocks; ++block) {
+      for (std::size_t head = 0; head < shape.num_kv_heads; ++head) {
+        cells.push_back({view.k + view.key_offset(block, head), keys});
+        cells.push_back({view.v + view.value_offset(block, head), values});
+      }
+    }
+  }
+  std::ranges::sort(cells, {}, &Cell::begin);
+  std::size_t total = 0;
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    std::fill_n(cells[i].begin, cells[i].length, std::byte{1});
+    total += cells[i].length;
+    if (i > 0) {
+      EXPECT_GE(cells[i].begin, cells[i - 1].begin + cells[i - 1].length);
+    }
+  }
+  EXPECT_LE(total, storage.bytes());
+  EXPECT_LE(cells.back().begin + cells.back().length, cells.front().begin + storage.bytes());
 }
 
 // Every head of every block of every layer, keys and values: all apart, all within the memory.
 TEST(KvStorageTest, CellsDoNotOverlapAndAreWritable) {
   for (const DType dtype : {DType::kF16, DType::kQ8_0}) {
     for (const std::size_t num_blocks : {1U, 5U, 32U, 33U, 70U}) {
-      KvShape shape = small_shape();
-      shape.dtype = dtype;
-      shape.num_blocks = num_blocks;
-      const KvStorage storage = KvStorage::create(shape).value();
-      const std::size_t cell = kv_head_bytes(dtype, shape.head_dim, shape.block_size);
-      std::vector<std::byte*> cells;
-      for (std::size_t layer = 0; layer < shape.num_layers; ++layer) {
-        const KvLayerView view = storage.layer(layer);
-        EXPECT_EQ(view.dtype, dtype);
-        for (std::size_t block = 0; block < num_blocks; ++block) {
-          for (std::size_t head = 0; head < shape.num_kv_heads; ++head) {
-            cells.push_back(view.k + view.offset(block, head));
-            cells.push_back(view.v + view.offset(block, head));
-          }
-        }
+      for (const std::size_t value_dim : {0U, 3U, 12U}) {
+        KvShape shape = small_shape();
+        shape.dtype = dtype;
+        shape.num_blocks = num_blocks;
+        shape.value_dim = value_dim;
+        expect_cells_apart(shape);
       }
-      std::ranges::sort(cells);
-      for (std::size_t i = 0; i < cells.size(); ++i) {
-        std::fill_n(cells[i], cell, std::byte{1});
-        if (i > 0) {
-          EXPECT_GE(cells[i], cells[i - 1] + cell);
-        }
-      }
-      EXPECT_LE(cells.size() * cell, storage.bytes());
-      EXPECT_LE(cells.back() + cell, cells.front() + storage.bytes());
     }
   }
 }

@@ -44,6 +44,12 @@ constexpr std::array kArchitectures = {
                  .qk_norm_perhaps = true,
                  .rope_layout = RopeLayout::kInterleaved,
                  .stated_logit_factor = true},
+    Architecture{.name = "deepseek2",
+                 .models = "DeepSeek V2, V2 Lite, V3, R1, Moonlight",
+                 .latent_attention = true,
+                 .rope_layout = RopeLayout::kInterleaved,
+                 .experts = ExpertUse::kPerhaps,
+                 .stated_experts = true},
     Architecture{
         .name = "ernie4_5", .models = "ERNIE 4.5 (dense)", .rope_layout = RopeLayout::kInterleaved},
     Architecture{.name = "exaone", .models = "EXAONE 3 and 3.5"},

@@ -32,6 +32,7 @@ struct Architecture {
   bool embedding_norm = false;
   ParallelUse parallel = ParallelUse::kNever;
   bool bidirectional = false;  // An encoder.
+  bool latent_attention = false;
   QkNorm qk_norm = QkNorm::kNone;
   bool qk_norm_rotated = false;
   bool qk_norm_perhaps = false;  // Only where files have these norms.
@@ -48,7 +49,9 @@ struct Architecture {
   Activation activation = Activation::kSilu;
   bool gated = true;
   ExpertUse experts = ExpertUse::kNever;
-  bool shared_expert = false;
+  bool shared_expert = false;  // With a gate of its own.
+  // Files state leading dense layers, shared experts without a gate, groups and the gate's kind.
+  bool stated_experts = false;
   bool renormalize_experts = false;
   ExpertGate expert_gate = ExpertGate::kSoftmax;
   bool scaled_embedding = false;  // By the square root of the width.

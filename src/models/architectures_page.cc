@@ -83,6 +83,7 @@ std::string norms_of(const Architecture& row) {
   if (row.qk_norm == QkNorm::kWhole) parts.emplace_back("on all heads of Q and of K");
   if (row.qk_norm == QkNorm::kOwnLayerNorms)
     parts.emplace_back(row.qk_norm_perhaps ? "perhaps on Q and K" : "on Q and K");
+  if (row.latent_attention) parts.emplace_back("on latent Q, K and V");
   if (row.embedding_norm) parts.emplace_back("on the embedding");
   return fmt::format("{}", fmt::join(parts, ", "));
 }
@@ -115,6 +116,7 @@ std::string feed_forward_of(const Architecture& row) {
   if (row.experts == ExpertUse::kPerhaps) text += ", dense or experts";
   if (row.experts == ExpertUse::kAlways) text += ", experts";
   if (row.shared_expert) text += " and a shared one";
+  if (row.stated_experts) text += ", shared ones, groups";
   if (row.expert_gate == ExpertGate::kSparseMixer) text += " (SparseMixer)";
   return text;
 }

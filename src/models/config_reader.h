@@ -47,6 +47,13 @@ class ConfigReader {
   std::string_view prefix_;
 };
 
+// Reads the heads of latent attention, whose rotated part is a size of its own.
+Status read_latent_heads(const ConfigReader& reader, ModelConfig& config);
+// What YaRN multiplies the scores of latent attention by, once the rotation has been read.
+Status read_latent_scale(const ConfigReader& reader, ModelConfig& config);
+
+Status read_experts(const ConfigReader& reader, const Architecture& row, ModelConfig& config);
+
 // Reads the rotation of a configuration whose heads and context length are known.
 Status read_rope(const ConfigReader& reader, const Architecture& row, ModelConfig& config);
 

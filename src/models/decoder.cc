@@ -42,12 +42,12 @@ Status Decoder::reserve(std::size_t max_tokens, std::size_t max_logit_rows,
                        "not enough memory for activations of {} tokens with {} rows of logits",
                        max_tokens, max_logit_rows);
   }
-  device_.reserve(
-      {.max_tokens = max_tokens,
-       .max_features =
-           std::max({config_.hidden_size, config_.q_width(), config_.intermediate_size,
-                     config_.experts.intermediate_size, config_.experts.shared_intermediate_size}),
-       .max_head_dim = config_.heads.head_dim});
+  device_.reserve({.max_tokens = max_tokens,
+                   .max_features = std::max(
+                       {config_.hidden_size, config_.attention_width(), config_.intermediate_size,
+                        config_.experts.intermediate_size, config_.experts.shared_intermediate_size,
+                        config_.latent.query_rank, config_.latent.rank, config_.latent.key_dim}),
+                   .max_head_dim = std::max(config_.heads.head_dim, config_.heads.value_len())});
   rope_ = Rope(config_.rope, max_positions);
   local_rope_ = Rope(config_.local_rope, max_positions);
   limits_ = limits;
@@ -110,11 +110,16 @@ void Decoder::run_layer(std::size_t idx, const ForwardBatch& batch, const KvLaye
     feed_forward_input = normed(layer.feed_forward_norm,
                                 rows_of(buffers_.parallel_normed, num_tokens, config_.hidden_size));
   }
-  attend(idx, normed(layer.attention_norm, buffer), batch, cache);
-  add_projection(layer.o_proj, rows_of(buffers_.attention, num_tokens, config_.q_width()),
+  const ConstMatrixView attention_input = normed(layer.attention_norm, buffer);
+  if (config_.latent.rank > 0) {
+    attend_latent(idx, attention_input, batch, cache);
+  } else {
+    attend(idx, attention_input, batch, cache);
+  }
+  add_projection(layer.o_proj, rows_of(buffers_.attention, num_tokens, config_.attention_width()),
                  layer.attention_post_norm);
   if (!config_.parallel_residual) feed_forward_input = normed(layer.feed_forward_norm, buffer);
-  if (config_.experts.num_experts > 0) {
+  if (config_.has_experts(idx)) {
     add_experts(layer.mixture, feed_forward_input);
   } else {
     add_projection(layer.feed_forward.down_proj, expand(layer.feed_forward, feed_forward_input),
@@ -125,7 +130,6 @@ void Decoder::run_layer(std::size_t idx, const ForwardBatch& batch, const KvLaye
 void Decoder::attend(std::size_t idx, ConstMatrixView input, const ForwardBatch& batch,
                      const KvLayerView& cache) {
   const DecoderLayer& layer = weights_.layers[idx];
-  const LayerConfig& plan = config_.layers[idx];
   const std::size_t num_tokens = batch.tokens.size();
   const MatrixView q = rows_of(buffers_.q, num_tokens, config_.q_width());
   const MatrixView k = rows_of(buffers_.k, num_tokens, config_.kv_width());
@@ -139,17 +143,21 @@ void Decoder::attend(std::size_t idx, ConstMatrixView input, const ForwardBatch&
     for (const MatrixView& x : {q, k, v})
       device_.clamp(x, config_.qkv_limit);
   }
-  rotate(plan.rope, num_tokens);
+  rotate(config_.layers[idx].rope, num_tokens);
   if (normed && config_.qk_norm_rotated) norm_queries_and_keys(layer, num_tokens);
   device_.store_kv(k, v, batch.sequences, config_.heads, cache);
-  device_.attention(q, batch.sequences,
-                    {.heads = config_.heads,
-                     .scale = config_.attention_scale,
-                     .logit_softcap = config_.attention_softcap,
-                     .sliding_window = plan.sliding_window,
-                     .alibi_slopes = alibi_slopes_.empty() ? nullptr : alibi_slopes_.data(),
-                     .sinks = layer.sinks.empty() ? nullptr : layer.sinks.data()},
-                    cache, rows_of(buffers_.attention, num_tokens, config_.q_width()));
+  device_.attention(q, batch.sequences, attention_params(idx), cache,
+                    rows_of(buffers_.attention, num_tokens, config_.attention_width()));
+}
+
+AttentionParams Decoder::attention_params(std::size_t idx) const {
+  const std::vector<float>& sinks = weights_.layers[idx].sinks;
+  return {.heads = config_.heads,
+          .scale = config_.attention_scale,
+          .logit_softcap = config_.attention_softcap,
+          .sliding_window = config_.layers[idx].sliding_window,
+          .alibi_slopes = alibi_slopes_.empty() ? nullptr : alibi_slopes_.data(),
+          .sinks = sinks.empty() ? nullptr : sinks.data()};
 }
 
 void Decoder::norm_queries_and_keys(const DecoderLayer& layer, std::size_t num_tokens) {
@@ -184,7 +192,8 @@ void Decoder::rotate(LayerRope kind, std::size_t num_tokens) {
   const bool local = kind == LayerRope::kLocal;
   const RopeConfig& rope = local ? config_.local_rope : config_.rope;
   const RopeTable table = {rope.layout, rope.rope_dim,
-                           local ? buffers_.local_rope.data() : buffers_.rope.data()};
+                           local ? buffers_.local_rope.data() : buffers_.rope.data(),
+                           config_.latent.rank};
   const std::size_t head_dim = config_.heads.head_dim;
   device_.rope(rows_of(buffers_.q, num_tokens, config_.q_width()), head_dim, table);
   device_.rope(rows_of(buffers_.k, num_tokens, config_.kv_width()), head_dim, table);

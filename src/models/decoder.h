@@ -48,6 +48,12 @@ class Decoder final : public Model {
   // Into `attention`.
   void attend(std::size_t idx, ConstMatrixView input, const ForwardBatch& batch,
               const KvLayerView& cache);
+  // The same of latent attention: decoder_latent.cc.
+  void attend_latent(std::size_t idx, ConstMatrixView input, const ForwardBatch& batch,
+                     const KvLayerView& cache);
+  AttentionParams attention_params(std::size_t idx) const;
+  // Queries as they meet the cache, into `q`, and keys, but for the rotation of both.
+  void project_latent(const LatentWeights& weights, ConstMatrixView input);
   void norm_queries_and_keys(const DecoderLayer& layer, std::size_t num_tokens);
   void norm_heads(const Norm& norm, MatrixView heads);
   void prepare_rotations(std::span<const std::int32_t> positions);

@@ -14,9 +14,11 @@ void for_each_buffer(Buffers& b, const ModelConfig& config, const BatchLimits& l
   const std::size_t hidden = config.hidden_size;
   const ExpertConfig& experts = config.experts;
   const bool mixture = experts.num_experts > 0;
-  const bool shared = mixture && experts.shared_intermediate_size > 0;
+  const bool shared = mixture && experts.shared_intermediate_size > 0 && experts.shared_gated;
   const std::size_t slots = mixture ? tokens * experts.num_used : 0;
-  const std::size_t dense = mixture ? experts.shared_intermediate_size : config.intermediate_size;
+  const bool any_dense = !mixture || experts.leading_dense > 0;
+  const std::size_t dense =
+      std::max(any_dense ? config.intermediate_size : 0, experts.shared_intermediate_size);
   const std::size_t inner = tokens * std::max(dense, experts.intermediate_size);
   const bool indirect =
       config.norm_placement != NormPlacement::kPre || config.residual_scale != 1.0f || shared;
@@ -29,8 +31,14 @@ void for_each_buffer(Buffers& b, const ModelConfig& config, const BatchLimits& l
   visit(b.block_out, indirect ? tokens * hidden : 0);
   visit(b.q, tokens * config.q_width());
   visit(b.k, tokens * config.kv_width());
-  visit(b.v, tokens * config.kv_width());
-  visit(b.attention, tokens * config.q_width());
+  const LatentConfig& latent = config.latent;
+  const bool has_latent = latent.rank > 0;
+  const std::size_t own_len =
+      std::max(latent.key_dim + config.rope.rope_dim, config.heads.value_len());
+  visit(b.v, has_latent ? 0 : tokens * config.kv_width());
+  visit(b.attention, tokens * config.attention_width());
+  visit(b.query_latents, tokens * latent.query_rank);
+  visit(b.own_heads, has_latent ? tokens * config.heads.num_heads * own_len : 0);
   visit(b.gate, config.gated ? inner : 0);
   visit(b.up, inner);
   visit(b.selected, limits.max_logit_rows * hidden);
@@ -47,7 +55,7 @@ void for_each_buffer(Buffers& b, const ModelConfig& config, const BatchLimits& l
   visit(b.slot_inputs, slots * hidden);
   visit(b.slot_outputs, slots * hidden);
   visit(b.shared_gate, shared ? tokens : 0);
-  visit(b.row_ids, shared ? tokens : 0);
+  visit(b.row_ids, has_latent ? tokens * config.heads.num_heads : shared ? tokens : 0);
 }
 
 }  // namespace

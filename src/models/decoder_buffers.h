@@ -20,13 +20,17 @@ struct DecoderBuffers {
   StepBuffer<float> q;                // [T, num_heads * head_dim]
   StepBuffer<float> k;                // [T, num_kv_heads * head_dim]
   StepBuffer<float> v;                // [T, num_kv_heads * head_dim]
-  StepBuffer<float> attention;        // [T, num_heads * head_dim]
-  StepBuffer<float> gate;             // [T, intermediate_size], or an expert's
-  StepBuffer<float> up;               // As `gate`.
-  StepBuffer<float> selected;         // [L, hidden_size]
-  StepBuffer<float> logits;           // [L, vocab_size]
-  StepBuffer<float> rope;             // cos and sin of the angles of ModelConfig::rope
-  StepBuffer<float> local_rope;       // and local_rope: [T, rope_dim / 2, 2]
+  StepBuffer<float> attention;        // [T, attention_width()]
+  // Latent attention: queries' latents [T, query_rank], and what is between queries or outputs as
+  // they are cached and as the heads have them: [T, num_heads * the longer of both].
+  StepBuffer<float> query_latents;
+  StepBuffer<float> own_heads;
+  StepBuffer<float> gate;        // [T, intermediate_size], or an expert's
+  StepBuffer<float> up;          // As `gate`.
+  StepBuffer<float> selected;    // [L, hidden_size]
+  StepBuffer<float> logits;      // [L, vocab_size]
+  StepBuffer<float> rope;        // cos and sin of the angles of ModelConfig::rope
+  StepBuffer<float> local_rope;  // and local_rope: [T, rope_dim / 2, 2]
 
   // Mixtures of experts. A slot is one token's use of one expert; slots lie grouped by expert.
   StepBuffer<float> router_logits;        // [T, num_experts]
@@ -38,7 +42,7 @@ struct DecoderBuffers {
   StepBuffer<float> slot_inputs;          // [S, hidden_size]
   StepBuffer<float> slot_outputs;         // [S, hidden_size]
   StepBuffer<float> shared_gate;          // [T]
-  StepBuffer<std::int32_t> row_ids;       // [T] 0, 1, 2, ...
+  StepBuffer<std::int32_t> row_ids;       // [T], of latent attention [T * num_heads]: 0, 1, 2, ...
 
   // Throws std::bad_alloc.
   void resize(const ModelConfig& config, const BatchLimits& limits);

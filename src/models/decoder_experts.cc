@@ -48,6 +48,9 @@ void Decoder::run_experts(const ExpertMixture& mixture, ConstMatrixView input) {
 }
 
 void Decoder::add_shared_expert(const ExpertMixture& mixture, ConstMatrixView input) {
+  if (!mixture.shared_gate.weight) {
+    return add_projection(mixture.shared.down_proj, expand(mixture.shared, input), Norm{});
+  }
   const MatrixView gate = rows_of(buffers_.shared_gate, input.rows, 1);
   const LinearOutput gate_out[] = {mixture.shared_gate.into(gate)};
   device_.linear(input, gate_out);
@@ -69,7 +72,11 @@ void Decoder::add_experts(const ExpertMixture& mixture, ConstMatrixView input) {
                           .renormalize = experts.renormalize,
                           .scale = experts.weights_scale * config_.residual_scale,
                           .gate = experts.gate,
-                          .jitter = experts.jitter},
+                          .jitter = experts.jitter,
+                          .bias = mixture.bias.empty() ? nullptr : mixture.bias.data(),
+                          .num_groups = experts.num_groups,
+                          .num_groups_used = experts.num_groups_used,
+                          .group_best = experts.group_best()},
                          {buffers_.chosen.data(), buffers_.chosen_weights.data()});
   group_by_expert(input.rows);
   run_experts(mixture, input);
@@ -77,7 +84,7 @@ void Decoder::add_experts(const ExpertMixture& mixture, ConstMatrixView input) {
       rows_of(buffers_.slot_outputs, input.rows * experts.num_used, config_.hidden_size),
       {experts.num_used, buffers_.slots.data(), buffers_.chosen_weights.data()},
       residual_rows(input.rows));
-  if (mixture.shared_gate.weight) add_shared_expert(mixture, input);
+  if (mixture.shared.down_proj.weight) add_shared_expert(mixture, input);
 }
 
 }  // namespace hearth

@@ -104,7 +104,8 @@ INSTANTIATE_TEST_SUITE_P(
                       "gptneox-serial", "hunyuan", "internlm2", "olmo", "olmo2", "olmo3", "olmoe",
                       "phi2", "seed_oss", "stablelm", "stablelm-parallel", "starcoder",
                       "starcoder2", "gpt-oss", "arcee", "command-r-plus", "gptj", "minicpm", "mpt",
-                      "nemotron", "opt", "stablelm-head-norms", "jais2", "cwm", "helium"),
+                      "nemotron", "opt", "stablelm-head-norms", "jais2", "cwm", "helium",
+                      "deepseek2", "deepseek2-lite", "deepseek3"),
     [](const auto& case_info) {
       std::string name = case_info.param;
       std::ranges::replace(name, '-', '_');

@@ -33,6 +33,39 @@ void bind_qkv(const ModelConfig& config, NamedBinder& binder, DecoderLayer& laye
   if (config.attention_sinks) binder.vector("attn_sinks", config.heads.num_heads, layer.sinks);
 }
 
+// Keys and values of all heads from the latent: a stack each, or for each head its keys above its
+// values.
+void bind_latent_heads(const ModelConfig& config, NamedBinder& binder, LatentWeights& latent) {
+  const LatentConfig& sizes = config.latent;
+  latent.keys.resize(config.heads.num_heads);
+  latent.values.resize(config.heads.num_heads);
+  if (binder.has("attn_kv_b")) {
+    const SplitBands bands = {
+        .in_features = sizes.rank, .transposed_rows = sizes.key_dim, .plain_rows = sizes.value_dim};
+    binder.split_bands("attn_kv_b", bands, {latent.keys, latent.values, &latent.made});
+  } else {
+    binder.stacked("attn_k_b", {sizes.rank, sizes.key_dim}, latent.keys);
+    binder.stacked("attn_v_b", {sizes.value_dim, sizes.rank}, latent.values);
+  }
+}
+
+void bind_latent(const ModelConfig& config, NamedBinder& binder, LatentWeights& latent) {
+  const LatentConfig& sizes = config.latent;
+  const std::size_t rope_dim = config.rope.rope_dim;
+  const std::size_t queries = config.heads.num_heads * (sizes.key_dim + rope_dim);
+  binder.linear("attn_kv_a_mqa", sizes.rank + rope_dim, config.hidden_size, latent.key_down);
+  binder.rms_norm("attn_kv_a_norm", sizes.rank, latent.key_norm);
+  if (sizes.query_rank > 0) {
+    binder.linear("attn_q_a", sizes.query_rank, config.hidden_size, latent.query_down);
+    binder.rms_norm("attn_q_a_norm", sizes.query_rank, latent.query_norm);
+    binder.linear("attn_q_b", queries, sizes.query_rank, latent.query_up);
+  } else {
+    binder.linear("attn_q", queries, config.hidden_size, latent.query_up);
+  }
+  // Without one of them there is no saying that the number of heads is more than a claim.
+  if (latent.query_up.weight) bind_latent_heads(config, binder, latent);
+}
+
 // One of the projections of all experts.
 void bind_stack(NamedBinder& binder, std::string_view name, const MatrixSpec& spec,
                 std::span<FeedForward> experts, LinearWeights FeedForward::* member) {
@@ -83,8 +116,13 @@ void bind_experts(const ModelConfig& config, NamedBinder& binder, ExpertMixture&
     for (std::size_t i = 0; i < experts.num_experts; ++i)
       bind_feed_forward(config, binder, fmt::format(".{}", i), size, mixture.experts[i]);
   }
+  if (experts.gate == ExpertGate::kSigmoid) {
+    binder.optional_bias("exp_probs_b", experts.num_experts, mixture.bias);
+  }
   if (experts.shared_intermediate_size == 0) return;
-  binder.row("ffn_gate_inp_shexp", hidden, mixture.shared_gate.weight);
+  if (experts.shared_gated) {
+    binder.row("ffn_gate_inp_shexp", hidden, mixture.shared_gate.weight);
+  }
   bind_feed_forward(config, binder, "_shexp", experts.shared_intermediate_size, mixture.shared);
 }
 
@@ -111,11 +149,16 @@ void bind_layer_norms(const ModelConfig& config, NamedBinder& binder, DecoderLay
   }
 }
 
-void bind_layer(const ModelConfig& config, NamedBinder binder, DecoderLayer& layer) {
-  bind_qkv(config, binder, layer);
-  binder.linear("attn_output", config.hidden_size, config.q_width(), layer.o_proj);
+void bind_layer(const ModelConfig& config, std::size_t idx, NamedBinder binder,
+                DecoderLayer& layer) {
+  if (config.latent.rank > 0) {
+    bind_latent(config, binder, layer.latent);
+  } else {
+    bind_qkv(config, binder, layer);
+  }
+  binder.linear("attn_output", config.hidden_size, config.attention_width(), layer.o_proj);
   bind_layer_norms(config, binder, layer);
-  if (config.experts.num_experts > 0) {
+  if (config.has_experts(idx)) {
     bind_experts(config, binder, layer.mixture);
   } else {
     bind_feed_forward(config, binder, "", config.intermediate_size, layer.feed_forward);
@@ -156,8 +199,8 @@ DecoderWeights bind_decoder(const ModelConfig& config, DecoderResult result, Wei
   }
   NamedBinder top(config, binder, "");
   if (config.embedding_norm) top.norm("token_embd_norm", weights.embedding_norm);
-  const auto bind_one = [&](std::size_t /*idx*/, NamedBinder layer_binder, DecoderLayer& layer) {
-    bind_layer(config, std::move(layer_binder), layer);
+  const auto bind_one = [&](std::size_t idx, NamedBinder layer_binder, DecoderLayer& layer) {
+    bind_layer(config, idx, std::move(layer_binder), layer);
   };
   bind_layers(config, binder, bind_one, weights.layers);
   top.norm("output_norm", weights.output_norm);

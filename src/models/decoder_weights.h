@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/anonymous_mapping.h"
 #include "models/layer_weights.h"
 #include "models/model.h"
 #include "models/model_config.h"
@@ -15,8 +16,21 @@ namespace hearth {
 struct ExpertMixture {
   LinearWeights router;              // [num_experts, hidden_size]
   std::vector<FeedForward> experts;  // [num_experts]
-  LinearWeights shared_gate;         // [1, hidden_size]; null: no shared expert.
-  FeedForward shared;
+  std::vector<float> bias;           // [num_experts], for choosing them; empty: none.
+  LinearWeights shared_gate;         // [1, hidden_size]; null: there is none.
+  FeedForward shared;                // Null: no shared expert.
+};
+
+// Of latent attention (see LatentConfig); r is its rank, h the number of heads.
+struct LatentWeights {
+  LinearWeights query_down;  // [query_rank, hidden_size]; null: queries have no latent.
+  Norm query_norm;           // [query_rank]
+  LinearWeights query_up;    // [h * (key_dim + rope_dim), query_rank or hidden_size]
+  LinearWeights key_down;    // [r + rope_dim, hidden_size]
+  Norm key_norm;             // [r]
+  std::vector<std::unique_ptr<WeightMatrix>> keys;    // [h] of [r, key_dim]: of queries.
+  std::vector<std::unique_ptr<WeightMatrix>> values;  // [h] of [value_dim, r]
+  AnonymousMapping made;                              // What files hold transposed.
 };
 
 struct DecoderLayer {
@@ -27,9 +41,10 @@ struct DecoderLayer {
   Norm q_norm;                  // [head_dim], of all heads or of each (see QkNorm)
   Norm k_norm;                  // As q_norm.
   std::vector<float> sinks;     // [num_heads]; empty: none.
-  LinearWeights o_proj;         // [hidden_size, num_heads * head_dim]
+  LinearWeights o_proj;         // [hidden_size, attention_width()]
   Norm attention_post_norm;     // [hidden_size]
   Norm feed_forward_norm;       // [hidden_size]
+  LatentWeights latent;         // Instead of Q, K and V.
   FeedForward feed_forward;     // Without experts.
   ExpertMixture mixture;        // With experts.
   Norm feed_forward_post_norm;  // [hidden_size]

@@ -63,7 +63,8 @@ Result<KvStorage> make_encoder_kv(const HeadShape& heads, const EncoderLimits& l
                             .num_kv_heads = heads.num_kv_heads,
                             .head_dim = heads.head_dim,
                             .block_size = kKvPositionLanes,
-                            .num_blocks = num_blocks(limits)});
+                            .num_blocks = num_blocks(limits),
+                            .value_dim = heads.value_dim});
 }
 
 Status check_encoder_limits(const EncoderLimits& limits) {

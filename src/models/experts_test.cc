@@ -125,13 +125,18 @@ TEST(Experts, AStepAllocatesNothing) {
   const std::vector<std::int32_t> blocks = {2, 0, 1};
   const SequenceRows rows = {0, kTokens, 0, blocks.data()};
   const std::vector<std::int32_t> logit_rows = {0, 39};
-  for (const std::string name : {"mixtral", "qwen2moe", "gemma3", "bloom", "gpt2", "falcon"}) {
+  for (const std::string name :
+       {"mixtral", "qwen2moe", "gemma3", "bloom", "gpt2", "falcon", "deepseek2", "deepseek3"}) {
     const ModelFile file = ModelFile::open("tests/golden/models/" + name + ".gguf").value();
     const auto device = make_cpu_device({.num_threads = 2}).value();
     const auto model = Model::load(file, *device).value();
     const HeadShape& heads = model->config().heads;
-    auto kv = KvStorage::create({model->config().num_layers, heads.num_kv_heads, heads.head_dim,
-                                 kKvPositionLanes, blocks.size()})
+    auto kv = KvStorage::create({.num_layers = model->config().num_layers,
+                                 .num_kv_heads = heads.num_kv_heads,
+                                 .head_dim = heads.head_dim,
+                                 .block_size = kKvPositionLanes,
+                                 .num_blocks = blocks.size(),
+                                 .value_dim = heads.value_dim})
                   .value();
     ASSERT_TRUE(model->reserve(kTokens, logit_rows.size(), kTokens).ok());
     const ForwardBatch batch = {tokens, positions, {&rows, 1}, logit_rows};

@@ -72,6 +72,11 @@ Status translate_key(const HfObject& config, const HfKey& key, std::string_view 
       out.add_size(metadata_key, *value);
       return {};
     }
+    case HfKeyKind::kCount: {
+      HEARTH_ASSIGN_OR_RETURN(const auto value, config.count(key.name));
+      out.add_size(metadata_key, *value);
+      return {};
+    }
     case HfKeyKind::kNumber: {
       HEARTH_ASSIGN_OR_RETURN(const auto value, config.number(key.name));
       out.add(metadata_key, *value);
@@ -188,13 +193,13 @@ Result<std::uint32_t> head_dim_of(const HfObject& config) {
 
 // How many leading values of a head are rotated.
 Result<std::uint32_t> rope_dim_of(const HfObject& config, const HfFamily& family) {
+  if (!family.rope.dim_key.empty()) return config.required_size(family.rope.dim_key);
   HEARTH_ASSIGN_OR_RETURN(const std::uint32_t head_dim, head_dim_of(config));
   HEARTH_ASSIGN_OR_RETURN(const auto rope, rope_object(config, family));
   HEARTH_ASSIGN_OR_RETURN(auto part, config.number("partial_rotary_factor"));
   if (rope && rope->has("partial_rotary_factor")) {
     HEARTH_ASSIGN_OR_RETURN(part, rope->number("partial_rotary_factor"));
   }
-  if (!family.rope.dim_key.empty()) return config.required_size(family.rope.dim_key);
   if (!family.rope.partial) {
     // The class rotates whole heads, but would compute the frequencies of a scaling for less.
     if (part.value_or(1.0) == 1.0 || !rope) return head_dim;
@@ -378,8 +383,12 @@ Status translate_rope(const HfObject& config, const HfFamily& family, MetadataWr
                        config.file());
   }
   // The weights are used as they lie, not as a converter would have them.
-  out.add_text(family.metadata_key("rope.layout"),
-               family.rope.interleaved ? "interleaved" : "halves");
+  bool interleaved = family.rope.interleaved;
+  if (!family.rope.interleaved_key.empty()) {
+    HEARTH_ASSIGN_OR_RETURN(const auto stated, config.flag(family.rope.interleaved_key));
+    interleaved = stated.value_or(interleaved);
+  }
+  out.add_text(family.metadata_key("rope.layout"), interleaved ? "interleaved" : "halves");
   HEARTH_ASSIGN_OR_RETURN(double theta, rope_theta(config, family));
   HEARTH_ASSIGN_OR_RETURN(const std::uint32_t rope_dim, rope_dim_of(config, family));
   if (family.rope.stretched_base || family.rope.fixed_ntk) {
@@ -511,17 +520,26 @@ std::unexpected<Status> HfObject::wrong_type(std::string_view key, std::string_v
                value.type_name());
 }
 
-Result<std::optional<std::uint32_t>> HfObject::size(std::string_view key) const {
+Result<std::optional<std::uint32_t>> HfObject::integer(std::string_view key,
+                                                       std::int64_t min) const {
   const json::Value* value = find(key);
   if (value == nullptr) return std::nullopt;
   if (!value->is_integer()) return wrong_type(key, "an integer", *value);
   constexpr std::int64_t kMax = std::numeric_limits<std::int32_t>::max();
   std::int64_t number = 0;
-  if (!value->to_int64(number) || number < 1 || number > kMax) {
-    return error(StatusCode::kDataLoss, "{}: '{}' is {}; it must be 1 to {}", file_, key,
-                 json::dump(*value), kMax);
+  if (!value->to_int64(number) || number < min || number > kMax) {
+    return error(StatusCode::kDataLoss, "{}: '{}' is {}; it must be {} to {}", file_, key,
+                 json::dump(*value), min, kMax);
   }
   return static_cast<std::uint32_t>(number);
+}
+
+Result<std::optional<std::uint32_t>> HfObject::size(std::string_view key) const {
+  return integer(key, 1);
+}
+
+Result<std::optional<std::uint32_t>> HfObject::count(std::string_view key) const {
+  return integer(key, 0);
 }
 
 Result<std::uint32_t> HfObject::required_size(std::string_view key) const {

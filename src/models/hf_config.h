@@ -33,8 +33,9 @@ class HfObject {
   Status check_aliases() const;
 
   // nullopt when absent; kDataLoss with file, key and value when of another type or out of range.
-  Result<std::optional<std::uint32_t>> size(std::string_view key) const;  // 1 to 2^31 - 1
-  Result<std::optional<double>> number(std::string_view key) const;       // finite
+  Result<std::optional<std::uint32_t>> size(std::string_view key) const;   // 1 to 2^31 - 1
+  Result<std::optional<std::uint32_t>> count(std::string_view key) const;  // 0 to 2^31 - 1
+  Result<std::optional<double>> number(std::string_view key) const;        // finite
   Result<std::optional<bool>> flag(std::string_view key) const;
   Result<std::optional<std::string_view>> text(std::string_view key) const;
   Result<std::optional<HfObject>> object(std::string_view key) const;
@@ -48,6 +49,7 @@ class HfObject {
   std::string_view file() const { return file_; }
 
  private:
+  Result<std::optional<std::uint32_t>> integer(std::string_view key, std::int64_t min) const;
   std::unexpected<Status> wrong_type(std::string_view key, std::string_view wanted,
                                      const json::Value& value) const;
 

@@ -162,6 +162,20 @@ std::size_t kv_heads_of(const ModelFileContent& content, const HfFamily& family,
   return static_cast<std::size_t>(std::get<std::int64_t>(entry->value));
 }
 
+// Layers that guess further tokens.
+Status leave_out_extra_layers(const HfObject& config, const HfFamily& family,
+                              std::vector<SafetensorsTensor>& tensors) {
+  if (family.extra_layers_key.empty()) return {};
+  HEARTH_ASSIGN_OR_RETURN(const auto count, config.count(family.extra_layers_key));
+  HEARTH_ASSIGN_OR_RETURN(const std::size_t first, config.required_size("num_hidden_layers"));
+  const std::size_t end = first + count.value_or(0);
+  std::erase_if(tensors, [&](const SafetensorsTensor& tensor) {
+    const auto layer = hf_layer_of(family, tensor.name);
+    return layer && *layer >= first && *layer < end;
+  });
+  return {};
+}
+
 Status add_tensors(const std::filesystem::path& directory, const HfObject& config,
                    const HfFamily& family, bool embeds, ModelFileContent& content) {
   HEARTH_ASSIGN_OR_RETURN(SafetensorsDirectory weights, open_safetensors_directory(directory));
@@ -170,6 +184,7 @@ Status add_tensors(const std::filesystem::path& directory, const HfObject& confi
                        : fmt::format("safetensors in {} shards", weights.num_shards);
   content.file_bytes = weights.file_bytes;
   content.mappings = std::move(weights.mappings);
+  HEARTH_RETURN_IF_ERROR(leave_out_extra_layers(config, family, weights.tensors));
   HEARTH_ASSIGN_OR_RETURN(auto matrices,
                           unpack_hf_quantized(config, family, weights.tensors, content));
   HEARTH_RETURN_IF_ERROR(remove_biases(weights.tensors, config, family));

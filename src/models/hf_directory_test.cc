@@ -116,7 +116,8 @@ INSTANTIATE_TEST_SUITE_P(
                       "falcon", "falcon-two-norms", "glm4", "gptneox", "hunyuan", "olmo2", "olmo3",
                       "olmoe", "phi2", "seed_oss", "stablelm", "stablelm-parallel", "starcoder",
                       "starcoder2", "gpt-oss", "gpt-oss-mxfp4", "command-r-plus", "exaone", "gptj",
-                      "mpt", "nemotron", "opt", "stablelm-head-norms", "jais2", "helium"),
+                      "mpt", "nemotron", "opt", "stablelm-head-norms", "jais2", "helium",
+                      "deepseek2", "deepseek2-lite", "deepseek3"),
     case_name);
 
 // Some families' GGUF files hold the rotated pairs of Q and K side by side, so that the products of
@@ -323,6 +324,44 @@ TEST(HfDirectory, RefusesWhatOnlySomeModelsOfAClassHave) {
   EXPECT_THAT(message("phimoe", "lm_head_bias", "false"), HasSubstr("'lm_head.bias' is a bias"));
   EXPECT_THAT(message("phimoe", "num_experts_per_tok", "3"),
               HasSubstr("SparseMixer chooses 2 experts"));
+}
+
+TEST(HfDirectory, RefusesWhatDeepSeeksClassesDoNotCompute) {
+  const auto message = [](const std::string& name, const std::string& key,
+                          const std::string& value) {
+    const HfCase model(name);
+    change_member(model.path() / "config.json", key, value);
+    return load_status(model.path()).message();
+  };
+  EXPECT_THAT(message("deepseek3", "num_key_value_heads", "2"),
+              HasSubstr("'num_key_value_heads' is 2; with a latent it must be"));
+  EXPECT_THAT(message("deepseek3", "moe_layer_freq", "2"), HasSubstr("'moe_layer_freq' is 2"));
+  EXPECT_THAT(message("deepseek3", "q_lora_rank", ""), HasSubstr("key 'q_lora_rank' is missing"));
+  EXPECT_THAT(message("deepseek3", "q_lora_rank", "null"), HasSubstr("q_proj.weight' [96, 32]"));
+  EXPECT_THAT(message("deepseek3", "scoring_func", "\"softmax\""),
+              HasSubstr("'scoring_func' is 'softmax'; supported is 'sigmoid'"));
+  EXPECT_THAT(message("deepseek3", "topk_method", "\"greedy\""),
+              HasSubstr("'topk_method' is 'greedy'; supported is 'noaux_tc'"));
+  EXPECT_THAT(message("deepseek2", "topk_method", "\"noaux_tc\""),
+              HasSubstr("supported is 'greedy' or 'group_limited_greedy'"));
+  EXPECT_THAT(message("deepseek2", "norm_topk_prob", "true"),
+              HasSubstr("'norm_topk_prob' is true; DeepseekV2ForCausalLM is supported without"));
+  EXPECT_THAT(message("deepseek2", "attention_bias", "false"), HasSubstr("' is a bias that by"));
+  EXPECT_THAT(message("deepseek3", "first_k_dense_replace", "-1"),
+              HasSubstr("'first_k_dense_replace' is -1; it must be 0 to"));
+  // By transformers' name of the tensor.
+  EXPECT_THAT(message("deepseek3", "n_routed_experts", "12"),
+              HasSubstr("'model.layers.1.mlp.gate"));
+}
+
+// The layers behind the model's own guess further tokens; the class leaves them out, too.
+TEST(HfDirectory, LayersThatGuessFurtherTokensAreLeftOut) {
+  const HfCase model("deepseek3");
+  const auto config = model.path() / "config.json";
+  change_member(config, "num_hidden_layers", "1");
+  EXPECT_TRUE(load_status(model.path()).ok());
+  change_member(config, "num_nextn_predict_layers", "0");
+  EXPECT_THAT(load_status(model.path()).message(), HasSubstr("'model.layers.1."));
 }
 
 TEST(HfDirectory, RefusesATensorThatContradictsTheParallelResidual) {

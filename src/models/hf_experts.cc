@@ -179,11 +179,6 @@ constexpr HfFamily granite_moe() {
 
 constexpr std::array<std::string_view, 2> kGptOssIgnored = {".rotary_emb.inv_freq", "_scales"};
 
-constexpr HfModule parameter(std::string_view name, std::string_view role,
-                             HfTransform transform = kNone) {
-  return {.name = name, .role = role, .transform = transform, .bare = true};
-}
-
 constexpr std::array kGptOssLayer =
     joined(kTwoNorms, kSplitAttention,
            std::array{

@@ -12,6 +12,7 @@
 #include "models/architectures.h"
 #include "models/encoder_config.h"
 #include "models/hf_config.h"
+#include "models/hf_deepseek.h"
 #include "models/hf_encoders.h"
 #include "models/hf_experts.h"
 #include "models/hf_labels.h"
@@ -672,8 +673,12 @@ constexpr std::array kFamilies = {
     smollm3(),
 };
 
-std::array<std::span<const HfFamily>, 5> all_tables() {
-  return {kFamilies, hf_older_families(), hf_layer_norm_families(), hf_expert_families(),
+std::array<std::span<const HfFamily>, 6> all_tables() {
+  return {kFamilies,
+          hf_older_families(),
+          hf_layer_norm_families(),
+          hf_expert_families(),
+          hf_deepseek_families(),
           hf_encoder_families()};
 }
 

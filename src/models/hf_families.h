@@ -46,7 +46,7 @@ struct HfModule {
   bool bare = false;     // A parameter by itself: name and role are whole.
 };
 
-enum class HfKeyKind : std::uint8_t { kSize, kNumber, kFlag };
+enum class HfKeyKind : std::uint8_t { kSize, kCount, kNumber, kFlag };  // A count may be 0.
 
 // A configuration key and the metadata key, below the architecture's prefix, that says the same.
 struct HfKey {
@@ -76,9 +76,11 @@ struct HfRope {
   bool partial = false;           // `partial_rotary_factor` is read.
   std::string_view dim_key = {};  // Says how many values of a head are rotated, and is required.
   double part = 1.0;              // That, where config.json is silent.
-  bool interleaved = false;       // Rotated pairs lie side by side.
-  bool required = false;          // config.json must have it: the class falls back on a scaling.
-  bool stretched_base = false;    // `alpha` of dynamic scaling is a factor of the base.
+  bool interleaved = false;       // Rotated pairs lie side by side,
+  // unless the flag of this name is false; empty: there is no such flag.
+  std::string_view interleaved_key = {};
+  bool required = false;        // config.json must have it: the class falls back on a scaling.
+  bool stretched_base = false;  // `alpha` of dynamic scaling is a factor of the base.
   bool per_kind = false;        // Layers with and without a window rotate by different parameters.
   bool fixed_ntk = false;       // The type "ntk": a longer base and longer waves for every context.
   bool long_only = false;       // No scaling but longrope.
@@ -117,6 +119,9 @@ struct HfFamily {
   // The first token's position is one more than `pad_token_id`, or this one.
   bool offset_positions = false;
   std::uint32_t first_position = 0;
+  // How many layers behind the model's own guess further tokens, if config.json has such a key;
+  // they are left out, as the class does.
+  std::string_view extra_layers_key = {};
   // What the tables cannot say; may be nullptr.
   Status (*translate_more)(const HfObject& config, const HfFamily& family, MetadataWriter& out);
 

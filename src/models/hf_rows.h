@@ -18,6 +18,10 @@ constexpr HfKey optional(std::string_view name, std::string_view metadata_key) {
   return {.name = name, .metadata_key = metadata_key, .kind = HfKeyKind::kSize, .required = false};
 }
 
+constexpr HfKey optional_count(std::string_view name, std::string_view metadata_key) {
+  return {.name = name, .metadata_key = metadata_key, .kind = HfKeyKind::kCount, .required = false};
+}
+
 constexpr HfKey number(std::string_view name, std::string_view metadata_key) {
   return {.name = name, .metadata_key = metadata_key, .kind = HfKeyKind::kNumber, .required = true};
 }
@@ -30,6 +34,12 @@ constexpr HfModule module(std::string_view name, std::string_view role,
 // Of a head, which stands beside the model itself.
 constexpr HfModule head_module(std::string_view name, std::string_view role) {
   return {.name = name, .role = role, .transform = HfTransform::kNone, .outside = true};
+}
+
+// Neither a weight nor a bias of a module.
+constexpr HfModule parameter(std::string_view name, std::string_view role,
+                             HfTransform transform = HfTransform::kNone) {
+  return {.name = name, .role = role, .transform = transform, .bare = true};
 }
 
 // The rows of several tables as one.

@@ -298,6 +298,14 @@ std::optional<HfRole> hf_role_of(const HfFamily& family, std::string_view name) 
   return find_role(family.layer_modules, layer->rest, fmt::format("{}{}.", kLayerRole, layer->idx));
 }
 
+std::optional<std::uint32_t> hf_layer_of(const HfFamily& family, std::string_view name) {
+  const std::string_view inner = without_prefix(name, family.base_prefix);
+  if (!inner.starts_with(family.layer_prefix)) return std::nullopt;
+  const auto layer = split_layer(inner.substr(family.layer_prefix.size()));
+  if (!layer) return std::nullopt;
+  return layer->idx;
+}
+
 std::string hf_spelling(const HfFamily& family, std::string_view role) {
   if (role == kOutputRole) return output_name(family);
   if (role == kOutputBiasRole) return output_bias_name(family);

@@ -23,6 +23,9 @@ std::optional<HfRole> hf_role_of(const HfFamily& family, std::string_view name);
 // The other way round; a name that is no role stays as it is.
 std::string hf_spelling(const HfFamily& family, std::string_view role);
 
+// The number of the layer that a tensor belongs to.
+std::optional<std::uint32_t> hf_layer_of(const HfFamily& family, std::string_view name);
+
 struct HfTensorFacts {
   bool tied = false;          // The output matrix is the embedding, unless another one is stored.
   std::size_t num_heads = 1;  // For HfTransform::kHeadwise.

@@ -145,6 +145,15 @@ class NamedBinder {
     binder_.stacked_vectors(bias(name), num_rows, bias_presence(), parts);
   }
 
+  // Some matrices for each of several heads below each other.
+  void split_bands(std::string_view name, const SplitBands& bands, const BandTargets& targets) {
+    binder_.split_bands(weight(name), bands, targets);
+  }
+
+  void optional_bias(std::string_view name, std::size_t length, std::vector<float>& target) {
+    binder_.vector(bias(name), length, Presence::kOptional, target);
+  }
+
   void ignore(std::string_view name) { binder_.ignore(weight(name)); }
 
  private:

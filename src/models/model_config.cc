@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <optional>
+#include <span>
 
 #include "models/architectures.h"
 #include "models/config_reader.h"
@@ -14,7 +15,6 @@ namespace hearth {
 namespace {
 
 constexpr std::uint32_t kMaxLayers = 4096;
-constexpr std::uint32_t kMaxExperts = 4096;
 
 Status read_heads(const ConfigReader& reader, ModelConfig& config) {
   HEARTH_ASSIGN_OR_RETURN(config.heads.num_heads,
@@ -169,55 +169,6 @@ Status read_distance_buckets(const ConfigReader& reader, ModelConfig& config) {
                      reader.full(kKey), config.num_distance_buckets, kMax);
 }
 
-Status read_sparse_mixer(const ConfigReader& reader, ExpertConfig& experts) {
-  constexpr double kUsualJitter = 0.01;
-  HEARTH_ASSIGN_OR_RETURN(const double jitter, reader.number("expert_jitter", kUsualJitter));
-  experts.jitter = static_cast<float>(jitter);
-  if (experts.num_used == 2 && jitter >= 0.0) return {};
-  return make_status(StatusCode::kUnimplemented,
-                     "{} is {}, and the router's jitter {}; SparseMixer chooses 2 experts, by a "
-                     "jitter that is not below 0",
-                     reader.full("expert_used_count"), experts.num_used, jitter);
-}
-
-Status read_experts(const ConfigReader& reader, const Architecture& row, ModelConfig& config) {
-  ExpertConfig& experts = config.experts;
-  HEARTH_ASSIGN_OR_RETURN(experts.num_experts, reader.size_or("expert_count", kMaxExperts, 0));
-  if (row.experts == ExpertUse::kNever && experts.num_experts > 0) {
-    return make_status(StatusCode::kUnimplemented,
-                       "mixtures of experts are not supported for {} ({} is {})", row.name,
-                       reader.full("expert_count"), experts.num_experts);
-  }
-  if (experts.num_experts == 0) {
-    if (row.experts != ExpertUse::kAlways) return {};
-    return make_status(StatusCode::kDataLoss, "metadata key '{}' is missing",
-                       reader.full("expert_count"));
-  }
-  HEARTH_ASSIGN_OR_RETURN(experts.num_used, reader.size("expert_used_count", kMaxDimension));
-  if (experts.num_used > experts.num_experts) {
-    return make_status(StatusCode::kDataLoss, "{} ({}) is more than {} ({})",
-                       reader.full("expert_used_count"), experts.num_used,
-                       reader.full("expert_count"), experts.num_experts);
-  }
-  HEARTH_ASSIGN_OR_RETURN(const auto size,
-                          reader.optional_size("expert_feed_forward_length", kMaxDimension));
-  experts.intermediate_size = size ? std::size_t{*size} : config.intermediate_size;
-  if (row.shared_expert) {
-    HEARTH_ASSIGN_OR_RETURN(experts.shared_intermediate_size,
-                            reader.size("expert_shared_feed_forward_length", kMaxDimension));
-  }
-  HEARTH_ASSIGN_OR_RETURN(experts.renormalize,
-                          reader.flag("expert_weights_norm", experts.renormalize));
-  if (experts.gate == ExpertGate::kSparseMixer && experts.renormalize) {
-    return make_status(StatusCode::kUnimplemented,
-                       "{} is true; SparseMixer's weights are used as they are",
-                       reader.full("expert_weights_norm"));
-  }
-  HEARTH_ASSIGN_OR_RETURN(const double scale, reader.positive_number("expert_weights_scale", 1.0));
-  experts.weights_scale = static_cast<float>(scale);
-  return experts.gate == ExpertGate::kSparseMixer ? read_sparse_mixer(reader, experts) : Status();
-}
-
 Status read_stated_scales(const ConfigReader& reader, const Architecture& row,
                           ModelConfig& config) {
   const double root = std::sqrt(static_cast<double>(config.num_layers));
@@ -286,6 +237,7 @@ Status read_scales(const ConfigReader& reader, const Architecture& row, ModelCon
   HEARTH_ASSIGN_OR_RETURN(const double scale,
                           reader.positive_number("attention.scale", 1.0 / std::sqrt(scaled_width)));
   config.attention_scale = static_cast<float>(scale);
+  if (row.latent_attention) HEARTH_RETURN_IF_ERROR(read_latent_scale(reader, config));
   HEARTH_ASSIGN_OR_RETURN(const double attention_cap,
                           reader.number("attn_logit_softcapping", config.attention_softcap));
   HEARTH_ASSIGN_OR_RETURN(const double logit_cap,
@@ -312,42 +264,34 @@ Status read_scales(const ConfigReader& reader, const Architecture& row, ModelCon
 // the one we would compute.
 Status refuse_unsupported(const ConfigReader& reader, const Architecture& row) {
   constexpr std::string_view kScales[] = {"embedding_scale", "logit_scale", "residual_scale"};
-  constexpr std::string_view kAlibiKey = "attention.max_alibi_bias";
-  constexpr std::string_view kKeys[] = {kAlibiKey,
-                                        "attention.q_lora_rank",
-                                        "attention.kv_lora_rank",
-                                        "expert_group_count",
-                                        "expert_shared_count",
-                                        "embedding_scale",
-                                        "leading_dense_block_count",
-                                        "logit_scale",
-                                        "residual_scale",
-                                        "rope.dimension_sections",
-                                        "rope.scaling.yarn_log_multiplier",
-                                        "attention.temperature_scale",
-                                        "swin_norm",
-                                        "interleave_moe_layer_step"};
-  for (const std::string_view key : kKeys) {
-    const bool read = (row.stated_scales && std::ranges::find(kScales, key) != std::end(kScales)) ||
-                      (row.stated_logit_factor && key == "logit_scale") ||
-                      (row.positions == PositionEncoding::kAlibi && key == kAlibiKey);
-    if (read || reader.find(key) == nullptr) continue;
-    return make_status(StatusCode::kUnimplemented, "{} is not supported for this architecture",
-                       reader.full(key));
-  }
+  constexpr std::string_view kLatent[] = {"attention.q_lora_rank", "attention.kv_lora_rank",
+                                          "rope.scaling.yarn_log_multiplier"};
+  constexpr std::string_view kExperts[] = {"expert_group_count", "expert_shared_count",
+                                           "leading_dense_block_count"};
+  constexpr std::string_view kKeys[] = {"rope.dimension_sections", "swin_norm",
+                                        "attention.temperature_scale", "interleave_moe_layer_step"};
+  constexpr std::string_view kAlibi[] = {"attention.max_alibi_bias"};
+  constexpr std::string_view kLimit[] = {"attention.clamp_kqv"};
+  const auto refuse = [&](std::span<const std::string_view> keys) -> Status {
+    for (const std::string_view key : keys) {
+      if (reader.find(key) == nullptr || (row.stated_logit_factor && key == "logit_scale"))
+        continue;
+      return make_status(StatusCode::kUnimplemented, "{} is not supported for this architecture",
+                         reader.full(key));
+    }
+    return {};
+  };
+  HEARTH_RETURN_IF_ERROR(refuse(kKeys));
+  if (!row.stated_scales) HEARTH_RETURN_IF_ERROR(refuse(kScales));
+  if (row.positions != PositionEncoding::kAlibi) HEARTH_RETURN_IF_ERROR(refuse(kAlibi));
+  HEARTH_RETURN_IF_ERROR(row.latent_attention ? refuse(kLimit) : refuse(kLatent));
+  if (!row.stated_experts) HEARTH_RETURN_IF_ERROR(refuse(kExperts));
   HEARTH_ASSIGN_OR_RETURN(const bool causal, reader.flag("attention.causal", !row.bidirectional));
   if (causal == row.bidirectional) {
     return make_status(StatusCode::kUnimplemented, "{} is {}: {}", reader.full("attention.causal"),
                        causal,
                        causal ? "an encoder that does not look ahead is not supported"
                               : "a model that looks ahead cannot generate");
-  }
-  constexpr std::size_t kSoftmax = 1;
-  HEARTH_ASSIGN_OR_RETURN(const std::size_t gating,
-                          reader.size_or("expert_gating_func", kMaxDimension, kSoftmax));
-  if (gating > kSoftmax) {
-    return make_status(StatusCode::kUnimplemented, "{} is {}; only {} (softmax) is supported",
-                       reader.full("expert_gating_func"), gating, kSoftmax);
   }
   return {};
 }
@@ -396,7 +340,8 @@ Result<ModelConfig> read_model_config(const ModelFile& file, const Architecture&
                           reader.size("feed_forward_length", kMaxDimension));
   HEARTH_ASSIGN_OR_RETURN(config.context_len, reader.size("context_length", kMaxPositions));
   HEARTH_RETURN_IF_ERROR(read_vocab_size(reader, config));
-  HEARTH_RETURN_IF_ERROR(read_heads(reader, config));
+  HEARTH_RETURN_IF_ERROR(row.latent_attention ? read_latent_heads(reader, config)
+                                              : read_heads(reader, config));
   if (config.positions == PositionEncoding::kRope) {
     HEARTH_RETURN_IF_ERROR(read_rope(reader, row, config));
   }

@@ -24,7 +24,7 @@ enum class RopeScaling : std::uint8_t {
 // Llama-3 scaling needs no kind of its own: it is one divisor per frequency.
 struct RopeConfig {
   RopeLayout layout = RopeLayout::kInterleaved;
-  std::size_t rope_dim = 0;  // Rotated leading part of each head.
+  std::size_t rope_dim = 0;  // Rotated part of each head: the first, of latent attention the last.
   double freq_base = 10000.0;
   RopeScaling scaling = RopeScaling::kNone;
   double factor = 1.0;                   // How many times the context was extended.
@@ -82,17 +82,36 @@ struct LayerConfig {
   LayerRope rope = LayerRope::kGlobal;
 };
 
-// A mixture of experts in place of every layer's feed-forward.
+// A mixture of experts in place of the layers' feed-forwards.
 struct ExpertConfig {
   std::size_t num_experts = 0;        // 0: none, the feed-forward is dense.
   std::size_t num_used = 0;           // Per token.
   std::size_t intermediate_size = 0;  // Of each expert.
+  std::size_t leading_dense = 0;      // The first so many layers have a dense feed-forward.
   // Of an expert that every token uses; 0: there is none.
   std::size_t shared_intermediate_size = 0;
+  bool shared_gated = true;  // It counts as much as its own gate says; else it is simply added.
   bool renormalize = false;  // The weights of the used ones add up to 1.
   float weights_scale = 1.0f;
   ExpertGate gate = ExpertGate::kSoftmax;
-  float jitter = 0.0f;  // Of the gate; see ExpertRouting.
+  float jitter = 0.0f;  // Of the gate; see ExpertRouting, as for groups.
+  std::size_t num_groups = 1;
+  std::size_t num_groups_used = 1;
+
+  // By its one best expert, or by its two best (arXiv 2405.04434, 2412.19437).
+  std::size_t group_best() const { return gate == ExpertGate::kSigmoid ? 2 : 1; }
+};
+
+// Latent attention (MLA, arXiv 2405.04434). A position's keys and values of all heads follow from
+// one short vector, its latent, and a rotated part that all heads' keys share. These two are what
+// is cached, as the one key of a position; its value is the latent. Queries are taken to that form
+// by the matrices that would have made the keys, outputs from it by those of the values.
+struct LatentConfig {
+  std::size_t rank = 0;        // Length of the latent; 0: attention is of the usual kind.
+  std::size_t query_rank = 0;  // Of the queries' own latent; 0: they have none.
+  std::size_t key_dim = 0;     // Of each head, without the rotated part.
+  std::size_t value_dim = 0;   // Of each head.
+  float norm_epsilon = 1e-6f;  // Of the latents' norms.
 };
 
 struct ModelConfig {
@@ -114,7 +133,8 @@ struct ModelConfig {
   bool embedding_norm = false;     // A norm right behind the embedding.
   bool parallel_residual = false;  // Attention and feed-forward both read the layer's input.
 
-  HeadShape heads;
+  HeadShape heads;  // Of latent attention: as cached, one key and value for all heads.
+  LatentConfig latent;
   QkNorm qk_norm = QkNorm::kNone;
   bool qk_norm_rotated = false;  // Behind rotation instead of before.
   float attention_scale = 1.0f;
@@ -141,6 +161,13 @@ struct ModelConfig {
 
   std::size_t q_width() const { return heads.num_heads * heads.head_dim; }
   std::size_t kv_width() const { return heads.num_kv_heads * heads.head_dim; }
+  // Of what attention hands on to its output projection.
+  std::size_t attention_width() const {
+    return heads.num_heads * (latent.rank > 0 ? latent.value_dim : heads.head_dim);
+  }
+  bool has_experts(std::size_t layer) const {
+    return experts.num_experts > 0 && layer >= experts.leading_dense;
+  }
   bool uses_rope(LayerRope kind) const;  // In any layer.
 };
 

@@ -38,9 +38,10 @@ void StepWorkCounter::Matrices::add(const TensorView& tensor, std::uint64_t used
 }
 
 StepWorkCounter::StepWorkCounter(const ModelFile& file, const ModelConfig& config, DType kv_dtype)
-    : kv_row_bytes_(2 * config.heads.num_kv_heads *
-                    kv_head_bytes(kv_dtype, config.heads.head_dim, /*block_size=*/1)),
-      attention_macs_(2 * config.q_width()) {
+    : kv_row_bytes_(config.heads.num_kv_heads *
+                    (kv_head_bytes(kv_dtype, config.heads.head_dim, /*block_size=*/1) +
+                     kv_head_bytes(kv_dtype, config.heads.value_len(), /*block_size=*/1))),
+      attention_macs_(config.heads.num_heads * (config.heads.head_dim + config.heads.value_len())) {
   const TensorView* output = file.find_tensor(kOutput);
   output_.add(output != nullptr ? *output : *file.find_tensor(kEmbedding));
   for (const TensorView& tensor : file.tensors()) {
@@ -48,8 +49,9 @@ StepWorkCounter::StepWorkCounter(const ModelFile& file, const ModelConfig& confi
     if (tensor.shape.rank < 2 || tensor.name == kEmbedding || tensor.name == kPositions) continue;
     if (tensor.name == kOutput) continue;
     // All experts in one tensor, or "blk.0.ffn_up.3.weight".
-    const bool of_experts = tensor.shape.rank == 3 || (config.experts.num_experts > 0 &&
-                                                       std::ranges::count(tensor.name, '.') == 4);
+    const bool stacked = tensor.shape.rank == 3 && tensor.name.contains("_exps.");
+    const bool of_experts =
+        stacked || (config.experts.num_experts > 0 && std::ranges::count(tensor.name, '.') == 4);
     if (of_experts) {
       layers_.add(tensor, config.experts.num_used, config.experts.num_experts);
     } else {

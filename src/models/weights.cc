@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <initializer_list>
 #include <span>
 #include <utility>
@@ -180,6 +181,80 @@ void WeightBinder::stacked_matrices(std::string_view name, const MatrixSpec& spe
   if (tensor == nullptr) return;
   for (std::size_t i = 0; i < targets.size(); ++i)
     bind(*tensor, {i * spec.out_features, spec.out_features}, spec.use, targets[i]);
+}
+
+namespace {
+
+// out [columns, rows] from rows of a tensor, whose values are copied as they are, or dequantized to
+// float32.
+void transpose_rows(const TensorView& rows, std::span<std::byte> out) {
+  const std::size_t num_rows = rows.shape.dims[0];
+  const std::size_t num_cols = rows.shape.dims[1];
+  const bool plain = dtype_info(rows.dtype).block_len == 1;
+  const std::size_t size = plain ? dtype_info(rows.dtype).block_bytes : sizeof(float);
+  const std::size_t row_bytes = rows.data.size() / num_rows;
+  std::vector<float> values(plain ? 0 : num_cols);
+  for (std::size_t row = 0; row < num_rows; ++row) {
+    std::span<const std::byte> source = rows.data.subspan(row * row_bytes, row_bytes);
+    if (!plain) {
+      dequantize_row(rows.dtype, source, values);
+      source = std::as_bytes(std::span(values));
+    }
+    for (std::size_t col = 0; col < num_cols; ++col)
+      std::memcpy(out.data() + (col * num_rows + row) * size, source.data() + col * size, size);
+  }
+}
+
+}  // namespace
+
+void WeightBinder::transpose_bands(const TensorView& tensor, const SplitBands& bands,
+                                   const BandTargets& targets) {
+  const bool plain = dtype_info(tensor.dtype).block_len == 1;
+  const DType dtype = plain ? tensor.dtype : DType::kF32;
+  const std::size_t band_rows = bands.transposed_rows + bands.plain_rows;
+  const std::size_t band_bytes = tensor.data.size() / targets.plain.size();
+  const std::size_t kept_bytes = band_bytes / band_rows * bands.transposed_rows;
+  const std::size_t made_bytes =
+      bands.transposed_rows * bands.in_features * dtype_info(dtype).block_bytes;
+  auto memory = AnonymousMapping::create(targets.plain.size() * made_bytes);
+  if (!memory.has_value()) return add_problem(memory.error().message());
+  *targets.made = *std::move(memory);
+  const auto made_of = [&](std::size_t band) {
+    return std::span(targets.made->data() + band * made_bytes, made_bytes);
+  };
+  device_.host_threads().run(targets.plain.size(), [&](std::size_t band, std::size_t) {
+    transpose_rows({.name = tensor.name,
+                    .dtype = tensor.dtype,
+                    .shape = make_shape({bands.transposed_rows, bands.in_features}),
+                    .data = tensor.data.subspan(band * band_bytes, kept_bytes)},
+                   made_of(band));
+  });
+  for (std::size_t band = 0; band < targets.plain.size(); ++band) {
+    const TensorView part = {.name = tensor.name,
+                             .dtype = dtype,
+                             .shape = make_shape({bands.in_features, bands.transposed_rows}),
+                             .data = made_of(band)};
+    if (!is_finite(part)) return add_problem(non_finite_problem(tensor));
+    auto weight = device_.prepare_weight(part);
+    if (!weight) return add_problem(weight.error().message());
+    targets.transposed[band] = *std::move(weight);
+    weight_bytes_ += made_bytes + targets.transposed[band]->extra_bytes() - kept_bytes;
+  }
+}
+
+void WeightBinder::split_bands(std::string_view name, const SplitBands& bands,
+                               const BandTargets& targets) {
+  const std::size_t band_rows = bands.transposed_rows + bands.plain_rows;
+  const std::size_t num_bands = targets.plain.size();
+  const TensorView* tensor =
+      find(name, make_shape({num_bands * band_rows, bands.in_features}), Presence::kRequired);
+  if (tensor == nullptr) return;
+  check(*tensor, tensor->data);
+  for (std::size_t band = 0; band < num_bands; ++band) {
+    bind(*tensor, {band * band_rows + bands.transposed_rows, bands.plain_rows}, MatrixUse::kLinear,
+         targets.plain[band]);
+  }
+  transpose_bands(*tensor, bands, targets);
 }
 
 std::vector<float> WeightBinder::values(std::string_view name, const Shape& shape,

@@ -12,6 +12,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "base/anonymous_mapping.h"
 #include "base/status.h"
 #include "formats/model_file.h"
 #include "kernels/device.h"
@@ -42,6 +43,21 @@ struct VectorPart {
   std::vector<float>* target = nullptr;
 };
 
+// A tensor made of bands: in each a matrix that is wanted transposed, and below it one that is
+// wanted as it is.
+struct SplitBands {
+  std::size_t in_features = 0;
+  std::size_t transposed_rows = 0;
+  std::size_t plain_rows = 0;
+};
+
+// One matrix per band. `made`, which must outlive the first ones, becomes the memory they lie in.
+struct BandTargets {
+  std::span<std::unique_ptr<WeightMatrix>> transposed;  // [in_features, transposed_rows] each
+  std::span<std::unique_ptr<WeightMatrix>> plain;       // [plain_rows, in_features] each
+  AnonymousMapping* made = nullptr;
+};
+
 // Borrows the file and the device. Not thread-safe.
 class WeightBinder {
  public:
@@ -60,6 +76,8 @@ class WeightBinder {
   void stacked_matrices(std::string_view name, const MatrixSpec& spec,
                         std::span<std::unique_ptr<WeightMatrix>> targets,
                         std::size_t group_size = 1);
+  // Binds the matrices of a required tensor in bands. Transposed ones of block formats are float32.
+  void split_bands(std::string_view name, const SplitBands& bands, const BandTargets& targets);
   // Binds a vector [length], dequantized to float32. Stays empty when an optional one is absent.
   void vector(std::string_view name, std::size_t length, Presence presence,
               std::vector<float>& target);
@@ -111,6 +129,9 @@ class WeightBinder {
   std::string non_finite_problem(const TensorView& tensor) const;
   // Whether what was read of a tensor is what was stored (see ModelFile::check).
   void check(const TensorView& tensor, std::span<const std::byte> data);
+  // The first rows of all bands, each band's transposed, into targets.made.
+  void transpose_bands(const TensorView& tensor, const SplitBands& bands,
+                       const BandTargets& targets);
   void bind(const TensorView& tensor, Rows rows, MatrixUse use,
             std::unique_ptr<WeightMatrix>& target);
 

@@ -119,12 +119,10 @@ class FakeModel final : public Model {
     const auto block = static_cast<std::size_t>(rows.block_table[position / block_size]);
     HEARTH_CHECK(block < kv.shape().num_blocks);
     const KvLayerView layer = kv.layer(0);
-    const std::size_t offset = layer.offset(block, 0);
-    const auto elements = [offset](std::byte* run) {
-      return reinterpret_cast<std::uint16_t*>(run + offset);
-    };
-    return {elements(layer.k) + position % block_size,
-            elements(layer.v) + position % block_size * kv.shape().head_dim};
+    const auto elements = [](std::byte* run) { return reinterpret_cast<std::uint16_t*>(run); };
+    return {elements(layer.k + layer.key_offset(block, 0)) + position % block_size,
+            elements(layer.v + layer.value_offset(block, 0)) +
+                position % block_size * kv.shape().value_len()};
   }
 
   static void store(const ForwardBatch& batch, const SequenceRows& rows, const KvStorage& kv) {

@@ -44,6 +44,12 @@ LLAMA = {
     "mlp.shared_expert.gate_proj": "ffn_gate_shexp", "mlp.shared_expert.up_proj": "ffn_up_shexp",
     "mlp.shared_expert.down_proj": "ffn_down_shexp", "mlp.experts.down_proj": "ffn_down_exps",
 }
+DEEPSEEK = LLAMA | {
+    "self_attn.q_a_proj": "attn_q_a", "self_attn.q_a_layernorm": "attn_q_a_norm", "self_attn.q_b_proj": "attn_q_b",
+    "self_attn.kv_a_proj_with_mqa": "attn_kv_a_mqa", "self_attn.kv_a_layernorm": "attn_kv_a_norm",
+    "self_attn.kv_b_proj": "attn_kv_b", "mlp.shared_experts.gate_proj": "ffn_gate_shexp",
+    "mlp.shared_experts.up_proj": "ffn_up_shexp", "mlp.shared_experts.down_proj": "ffn_down_shexp",
+}
 GEMMA2 = LLAMA | {
     "post_attention_layernorm": "post_attention_norm", "pre_feedforward_layernorm": "ffn_norm",
     "post_feedforward_layernorm": "post_ffw_norm",
@@ -266,6 +272,47 @@ def mpt_keys(writer, config):
     writer.add_max_alibi_bias(config.attn_config.alibi_bias_max)
 
 
+def latent_keys(writer, config):
+    """As llama.cpp's converter does; with attn_kv_b in one piece as its older versions did."""
+    rope_dim, own_len = config.qk_rope_head_dim, config.qk_nope_head_dim + config.qk_rope_head_dim
+    if config.q_lora_rank:
+        writer.add_q_lora_rank(config.q_lora_rank)
+    writer.add_kv_lora_rank(config.kv_lora_rank)
+    writer.add_rope_dimension_count(rope_dim)
+    old = getattr(config, "old_layout", False)
+    writer.add_head_count_kv(config.num_attention_heads if old else 1)
+    writer.add_key_length(own_len if old else config.kv_lora_rank + rope_dim)
+    writer.add_value_length(config.v_head_dim if old else config.kv_lora_rank)
+    if not old:
+        writer.add_key_length_mla(own_len)
+        writer.add_value_length_mla(config.v_head_dim)
+    rope = config.rope_parameters
+    if rope["rope_type"] == "yarn":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(rope["factor"])
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
+        writer.add_rope_scaling_yarn_beta_fast(rope["beta_fast"])
+        writer.add_rope_scaling_yarn_beta_slow(rope["beta_slow"])
+        writer.add_rope_scaling_yarn_log_mul(0.1 * rope["mscale_all_dim"])
+    stated_expert_keys(writer, config)
+    writer.add_expert_gating_func(
+        gguf.ExpertGatingFuncType.SOFTMAX if hasattr(config, "topk_method") else gguf.ExpertGatingFuncType.SIGMOID)
+
+
+def stated_expert_keys(writer, config):
+    writer.add_leading_dense_block_count(config.first_k_dense_replace)
+    writer.add_expert_count(config.n_routed_experts)
+    writer.add_expert_used_count(config.num_experts_per_tok)
+    writer.add_expert_feed_forward_length(config.moe_intermediate_size)
+    writer.add_expert_shared_count(config.n_shared_experts)
+    writer.add_expert_weights_scale(config.routed_scaling_factor)
+    if config.norm_topk_prob:
+        writer.add_expert_weights_norm(True)
+    if config.n_group:
+        writer.add_expert_group_count(config.n_group)
+        writer.add_expert_group_used_count(config.topk_group)
+
+
 def falcon_keys(writer, config):
     writer.add_tensor_data_layout("jploski")
 
@@ -315,6 +362,12 @@ def partial(factor):
 
 LAYER_NORM_KEYS = ("layer_norm_epsilon", "layer_norm_eps", "norm_epsilon", "norm_eps")
 EPS = dict(layer_norm_eps=1e-5)
+LATENT = dict(num_key_value_heads=4, kv_lora_rank=24, qk_rope_head_dim=8, qk_nope_head_dim=16,
+              v_head_dim=12, n_routed_experts=8, n_shared_experts=2, num_experts_per_tok=3, moe_intermediate_size=12,
+              routed_scaling_factor=1.7, first_k_dense_replace=1, tie_word_embeddings=False)
+LATENT_YARN = dict(rope_parameters=dict(
+    rope_type="yarn", rope_theta=10000.0, factor=8.0, original_max_position_embeddings=16, beta_fast=32, beta_slow=1,
+    mscale=0.707, mscale_all_dim=0.707))
 UNTIED = dict(tie_word_embeddings=False)
 OLMO3_ROPE = dict(sliding_attention=dict(rope_type="default", rope_theta=10000.0),
                   full_attention=dict(rope_type="yarn", rope_theta=10000.0, factor=8.0,
@@ -386,6 +439,13 @@ CASES = {
     "starcoder": Family("starcoder", "GPTBigCode", GPT2, keys=lambda writer, config: writer.add_head_count_kv(1),
                         n_embd=32, n_positions=128, n_inner=None, **FLAT),
     "starcoder2": Family("starcoder2", "Starcoder2", STARCODER2, **ROPE, norm_epsilon=1e-5, sliding_window=None),
+    "deepseek2": Family("deepseek2", "DeepseekV2", DEEPSEEK, keys=latent_keys, **LATENT, **LATENT_YARN, q_lora_rank=20,
+                        topk_method="group_limited_greedy", n_group=4, topk_group=2, attention_bias=True),
+    # As V2 Lite: queries without a latent of their own; in the layout of older files.
+    "deepseek2-lite": Family("deepseek2", "DeepseekV2", DEEPSEEK, keys=latent_keys, **LATENT, **ROPE, q_lora_rank=None,
+                             topk_method="greedy", old_layout=True),
+    "deepseek3": Family("deepseek2", "DeepseekV3", DEEPSEEK, keys=latent_keys, **LATENT, **LATENT_YARN, q_lora_rank=20,
+                        n_group=4, topk_group=2, norm_topk_prob=True),
     "falcon": Family("falcon", "Falcon", BLOOM, falcon_tensor, falcon_keys, **ROPE),
     "falcon-two-norms": Family("falcon", "Falcon", BLOOM, falcon_tensor, falcon_keys, **ROPE, num_kv_heads=2,
                                new_decoder_architecture=True),
@@ -420,6 +480,8 @@ def round_cache(model):
     module = sys.modules[type(model).__module__]
     if hasattr(module, "BloomAttention"):
         owner, name, first = module.BloomAttention, "_reshape", None
+    elif latent := [c for c in vars(module).values() if hasattr(c, "expand_kv")]:
+        owner, name, first = latent[0], "expand_kv", 1
     elif hasattr(module, "eager_attention_forward"):
         owner, name, first = module, "eager_attention_forward", 2
     else:
@@ -462,6 +524,9 @@ def make_model(family, seed):
                 parameter.normal_(0.0, 1.2)  # So that some inner activations reach their limit.
             elif parameter.ndim > 1:
                 parameter.normal_(0.0, 0.35)
+        for name, buffer in model.named_buffers():
+            if name.endswith("score_correction_bias"):
+                buffer.normal_(0.0, 0.3)
     round_cache(model)
     if family.cls == "Phimoe":
         # The class calls this without a length, so that the long divisors would never be used; the model's
@@ -532,7 +597,8 @@ def gpt_oss_experts(prefix, kind, value):
 
 def tensors_of(family, model):
     stacks = {}
-    for name, parameter in model.named_parameters():
+    biases = [(name, buffer) for name, buffer in model.named_buffers() if name.endswith("score_correction_bias")]
+    for name, parameter in [*model.named_parameters(), *biases]:
         value = parameter.detach().numpy()
         prefix = ""
         if inside := re.search(r"\.(layers|h|blocks)\.(\d+)\.(.*)", name):
@@ -543,6 +609,16 @@ def tensors_of(family, model):
         name = name.replace("block_sparse_moe", "mlp")
         if name.startswith("mlp.experts.") and family.cls == "GptOss":
             yield from gpt_oss_experts(prefix, name.rsplit(".")[-1], value)
+            continue
+        if name.endswith("score_correction_bias"):
+            yield f"{prefix}exp_probs_b.bias", value
+            continue
+        if name == "self_attn.kv_b_proj.weight" and not getattr(model.config, "old_layout", False):
+            config = model.config
+            heads = value.reshape(config.num_attention_heads, -1, config.kv_lora_rank)
+            keys, values = np.split(heads, [config.qk_nope_head_dim], axis=1)
+            yield f"{prefix}attn_k_b.weight", keys.swapaxes(1, 2)
+            yield f"{prefix}attn_v_b.weight", values
             continue
         if name == "mlp.experts.gate_up_proj":
             gate, up = np.split(value, 2, axis=1)
@@ -582,7 +658,7 @@ def write_gguf(path, family, model, mxfp4=False):
         writer.add_layer_norm_eps(layer_eps[0])
     elif family.cls != "Olmo":
         writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    if not flat:
+    if not flat and not hasattr(config, "kv_lora_rank"):
         writer.add_head_count_kv(config.num_key_value_heads)
     if family.cls == "Falcon":
         writer.add_head_count_kv(config.num_kv_heads if config.new_decoder_architecture else 1)
