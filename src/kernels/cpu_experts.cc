@@ -70,6 +70,7 @@ std::uint64_t best_groups(const Ranks& ranks, const ExpertRouting& routing) {
       if ((open >> i & 1) != 0) continue;
       if (best == kMaxExpertGroups || group_ranks[i] > group_ranks[best]) best = i;
     }
+    HEARTH_CHECK(best < kMaxExpertGroups);
     open |= std::uint64_t{1} << best;
   }
   return open;
