@@ -223,12 +223,14 @@ double yarn_temperature(double factor, double scale = 1.0) {
   return factor > 1.0 ? 1.0 + 0.1 * scale * std::log(factor) : 1.0;
 }
 
-// Stated, or the quotient of two scaled ones where both scales are stated and not 0.
+// Stated, or the quotient of two scaled ones where both scales are stated and not 0. The second one
+// alone leaves it as it is without them, whatever a family makes of that scale elsewhere.
 Result<std::optional<double>> yarn_attention(const HfObject& rope, double factor) {
   if (rope.has("attention_factor")) return rope_number(rope, "attention_factor");
   HEARTH_ASSIGN_OR_RETURN(const auto scale, rope.number("mscale"));
   HEARTH_ASSIGN_OR_RETURN(const auto all_dim, rope.number("mscale_all_dim"));
-  if (scale.value_or(0.0) == 0.0 || all_dim.value_or(0.0) == 0.0) return std::nullopt;
+  if (all_dim.value_or(0.0) == 0.0) return std::nullopt;
+  if (scale.value_or(0.0) == 0.0) return yarn_temperature(factor);
   return yarn_temperature(factor, *scale) / yarn_temperature(factor, *all_dim);
 }
 

@@ -31,8 +31,8 @@ constexpr std::array kLatentKeys =
 
 constexpr std::array kV3Keys =
     joined(kLatentKeys, std::array{
-                            optional("n_group", "expert_group_count"),
-                            optional("topk_group", "expert_group_used_count"),
+                            required("n_group", "expert_group_count"),
+                            required("topk_group", "expert_group_used_count"),
                             HfKey{.name = "norm_topk_prob",
                                   .metadata_key = "expert_weights_norm",
                                   .kind = HfKeyKind::kFlag,

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <span>
@@ -347,11 +348,37 @@ TEST(HfDirectory, RefusesWhatDeepSeeksClassesDoNotCompute) {
   EXPECT_THAT(message("deepseek2", "norm_topk_prob", "true"),
               HasSubstr("'norm_topk_prob' is true; DeepseekV2ForCausalLM is supported without"));
   EXPECT_THAT(message("deepseek2", "attention_bias", "false"), HasSubstr("' is a bias that by"));
+  // The class has groups where config.json is silent.
+  EXPECT_THAT(message("deepseek3", "n_group", ""), HasSubstr("key 'n_group' is missing"));
+  EXPECT_THAT(message("deepseek3", "topk_group", ""), HasSubstr("key 'topk_group' is missing"));
   EXPECT_THAT(message("deepseek3", "first_k_dense_replace", "-1"),
               HasSubstr("'first_k_dense_replace' is -1; it must be 0 to"));
   // By transformers' name of the tensor.
   EXPECT_THAT(message("deepseek3", "n_routed_experts", "12"),
               HasSubstr("'model.layers.1.mlp.gate"));
+}
+
+// The quotient of both scales, or YaRN's own where one of them is not stated; the scores'
+// temperature follows from the second one alone.
+TEST(HfDirectory, MagnitudesOfDeepSeeksRotationsAreThoseOfItsClass) {
+  const double own = 1.0 + 0.1 * std::log(8.0);
+  const auto config_of = [](const std::string& scales) {
+    const HfCase model("deepseek3");
+    change_member(model.path() / "config.json", "rope_parameters",
+                  R"({"rope_type": "yarn", "rope_theta": 10000.0, "factor": 8.0,
+                      "original_max_position_embeddings": 16)" +
+                      scales + "}");
+    return read_model_config(open_hf_directory(model.path()).value()).value();
+  };
+  const ModelConfig both = config_of(R"(, "mscale": 0.5, "mscale_all_dim": 1.0)");
+  EXPECT_NEAR(both.rope.attn_factor, (1.0 + 0.05 * std::log(8.0)) / own, 1e-6);
+  EXPECT_NEAR(both.attention_scale, own * own / std::sqrt(24.0), 1e-6);
+  const ModelConfig second = config_of(R"(, "mscale_all_dim": 1.0)");
+  EXPECT_NEAR(second.rope.attn_factor, own, 1e-6);
+  EXPECT_EQ(second.attention_scale, both.attention_scale);
+  const ModelConfig neither = config_of("");
+  EXPECT_NEAR(neither.rope.attn_factor, own, 1e-6);
+  EXPECT_NEAR(neither.attention_scale, 1.0 / std::sqrt(24.0), 1e-6);
 }
 
 // The layers behind the model's own guess further tokens; the class leaves them out, too.
