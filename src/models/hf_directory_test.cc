@@ -314,6 +314,9 @@ TEST(HfDirectory, RefusesWhatOnlySomeModelsOfAClassHave) {
   EXPECT_THAT(message("minicpm", "sparse_config", "{}"), HasSubstr("'sparse_config' is {}"));
   EXPECT_THAT(message("mpt", "expansion_ratio", "2"), HasSubstr("'expansion_ratio' is 2"));
   EXPECT_THAT(message("mpt", "attn_config", R"({"alibi":false})"), HasSubstr("'alibi' is false"));
+  EXPECT_THAT(
+      message("mpt", "norm_type", R"("low_precision_rmsnorm")"),
+      HasSubstr("'norm_type' is 'low_precision_rmsnorm'; MptForCausalLM is supported with"));
   EXPECT_THAT(message("mpt", "attn_config", R"({"qk_ln":true})"), HasSubstr("'qk_ln' is true"));
   EXPECT_THAT(message("opt", "do_layer_norm_before", "false"),
               HasSubstr("'do_layer_norm_before' is false"));

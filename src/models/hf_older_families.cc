@@ -137,10 +137,21 @@ Status add_mpt_attention(const HfObject& attention, const HfFamily& family, Meta
   return {};
 }
 
+// Norms without biases look alike, whatever their kind.
+Status check_mpt_norms(const HfObject& config, const HfFamily& family) {
+  HEARTH_ASSIGN_OR_RETURN(const auto kind, config.text("norm_type"));
+  if (!kind || *kind == "layernorm" || *kind == "low_precision_layernorm") return {};
+  return make_status(StatusCode::kUnimplemented,
+                     "{}: 'norm_type' is '{}'; {} is supported with 'layernorm' and "
+                     "'low_precision_layernorm'",
+                     config.file(), *kind, family.class_name);
+}
+
 Status add_mpt(const HfObject& config, const HfFamily& family, MetadataWriter& out) {
   constexpr std::uint32_t kExpansion = 4;  // The class knows no other.
   HEARTH_RETURN_IF_ERROR(check_size(config, family, "expansion_ratio", kExpansion));
   HEARTH_RETURN_IF_ERROR(check_flag(config, family, "no_bias", true));
+  HEARTH_RETURN_IF_ERROR(check_mpt_norms(config, family));
   HEARTH_ASSIGN_OR_RETURN(const std::uint64_t hidden, config.required_size("hidden_size"));
   out.add_size(family.metadata_key("feed_forward_length"), kExpansion * hidden);
   HEARTH_ASSIGN_OR_RETURN(const auto attention, config.object("attn_config"));
