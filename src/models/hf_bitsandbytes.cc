@@ -52,6 +52,9 @@ Result<std::vector<float>> nested_absmax(const HfParts& parts, const HfObject& s
   HEARTH_ASSIGN_OR_RETURN(const auto scales, parts.numbers(".weight.nested_absmax"));
   HEARTH_ASSIGN_OR_RETURN(const auto block_len, state.size("nested_blocksize"));
   HEARTH_ASSIGN_OR_RETURN(const auto offset, state.number("nested_offset"));
+  if (!offset) {
+    return error(StatusCode::kDataLoss, "{}: key 'nested_offset' is missing", state.file());
+  }
   const std::size_t count = numbers->data.size();
   const std::size_t len = block_len.value_or(256);
   if (table.size() != 256 || scales.size() != (count + len - 1) / len) {
@@ -61,7 +64,7 @@ Result<std::vector<float>> nested_absmax(const HfParts& parts, const HfObject& s
   std::vector<float> absmax(count);
   for (std::size_t i = 0; i < count; ++i) {
     const float number = table[std::to_integer<std::size_t>(numbers->data[i])];
-    absmax[i] = number * scales[i / len] + static_cast<float>(offset.value_or(0.0));
+    absmax[i] = number * scales[i / len] + static_cast<float>(*offset);
   }
   return absmax;
 }
@@ -130,8 +133,21 @@ Result<HfMatrix> nf4_matrix(const HfParts& parts) {
       }};
 }
 
+// Other numbers than 0 stand for the orders in which some GPUs used to multiply.
+Status check_row_order(const HfParts& parts) {
+  constexpr std::string_view kSuffix = ".weight_format";
+  if (parts.find(kSuffix) == nullptr) return {};
+  HEARTH_ASSIGN_OR_RETURN(const auto* format, parts.get(kSuffix, "U8"));
+  if (format->data.size() == 1 && format->data.front() == std::byte{0}) return {};
+  return make_status(StatusCode::kUnimplemented,
+                     "tensor '{}' is not the one number 0, which stands for rows; other orders of "
+                     "8-bit integers are not supported",
+                     format->name);
+}
+
 // A row's largest magnitude is stored, of which the numbers are 127ths.
 Result<HfMatrix> int8_matrix(const HfParts& parts) {
+  HEARTH_RETURN_IF_ERROR(check_row_order(parts));
   HEARTH_ASSIGN_OR_RETURN(std::vector<float> scales, parts.numbers(".SCB"));
   for (float& scale : scales)
     scale /= 127.0f;

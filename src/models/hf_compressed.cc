@@ -78,13 +78,27 @@ Result<HfMatrix> bytes_matrix(const HfParts& parts) {
   }
   HEARTH_ASSIGN_OR_RETURN(std::vector<float> scales, parts.numbers(".weight_scale"));
   HEARTH_ASSIGN_OR_RETURN(const auto* numbers, parts.get(".weight", "I8"));
+  // Rows without a value cost no bytes, but their scales would.
+  if (numbers->data.empty()) return wrong_part_shape(*numbers, "a matrix");
   if (scales.size() == 1) scales.assign(numbers->shape.dims[0], scales.front());
   return signed_bytes_matrix(parts, std::move(scales));
+}
+
+// Rotations that the class does while it runs, so that the weights alone are another model.
+Status refuse_transforms(const HfObject& config) {
+  HEARTH_ASSIGN_OR_RETURN(const auto transforms, config.object("transform_config"));
+  if (!transforms) return {};
+  HEARTH_ASSIGN_OR_RETURN(const auto groups, transforms->object("config_groups"));
+  if (!groups || groups->is_empty()) return {};
+  return make_status(StatusCode::kUnimplemented,
+                     "{}: 'transform_config' of compressed-tensors is not supported",
+                     config.file());
 }
 
 }  // namespace
 
 Result<HfMatrix> compressed_matrix(const HfObject& config, const HfParts& parts) {
+  HEARTH_RETURN_IF_ERROR(refuse_transforms(config));
   const SafetensorsTensor* plain = parts.find(".weight");
   if (plain == nullptr && parts.find(".weight_global_scale") == nullptr) {
     return packed_matrix(parts);

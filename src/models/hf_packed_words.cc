@@ -59,24 +59,26 @@ Result<Grid> read_grid(const HfParts& parts, unsigned bits, HfOrder order) {
   return grid;
 }
 
-// `place` tells where in its word a row's zero point is; `added` is what files leave out of it.
+// `place` tells where in its word a row's zero point is; `missing` is what files leave out of it.
+// They take it from whole words, so that a zero point of 0 borrows from its neighbour.
 template <typename Place>
-void read_zeros(Grid& grid, int added, Place place) {
+void read_zeros(Grid& grid, std::uint32_t missing, Place place) {
   HfIntegers& m = grid.integers;
   const std::size_t per_word = 32 / m.bits;
   const std::uint32_t mask = (1U << m.bits) - 1U;
+  const std::uint32_t added = ~0U / mask * missing;
   for (std::size_t row = 0; row < m.num_rows; ++row) {
     for (std::size_t group = 0; group < m.num_groups; ++group) {
       const std::uint32_t word =
-          load_word(*grid.zeros, group * (m.num_rows / per_word) + row / per_word);
-      const auto zero = static_cast<int>((word >> (place(row % per_word) * m.bits)) & mask);
-      m.zeros[row * m.num_groups + group] = static_cast<std::int16_t>(zero + added);
+          load_word(*grid.zeros, group * (m.num_rows / per_word) + row / per_word) + added;
+      m.zeros[row * m.num_groups + group] =
+          static_cast<std::int16_t>((word >> (place(row % per_word) * m.bits)) & mask);
     }
   }
 }
 
 // What the first version of the format leaves out of every zero point.
-Result<int> missing_in_zeros(const HfObject& config) {
+Result<std::uint32_t> missing_in_zeros(const HfObject& config) {
   HEARTH_ASSIGN_OR_RETURN(auto format, config.text("checkpoint_format"));
   if (!format) {
     HEARTH_ASSIGN_OR_RETURN(format, config.text("format"));
@@ -91,7 +93,7 @@ Result<int> missing_in_zeros(const HfObject& config) {
 }  // namespace
 
 Result<HfMatrix> gptq_matrix(const HfObject& config, const HfParts& parts) {
-  HEARTH_ASSIGN_OR_RETURN(const int missing, missing_in_zeros(config));
+  HEARTH_ASSIGN_OR_RETURN(const std::uint32_t missing, missing_in_zeros(config));
   HEARTH_ASSIGN_OR_RETURN(const unsigned bits, bits_of(config, parts));
   HEARTH_ASSIGN_OR_RETURN(Grid grid, read_grid(parts, bits, HfOrder::kDown));
   read_zeros(grid, missing, [](std::size_t i) { return i; });

@@ -101,13 +101,19 @@ PlainTensor text_part(std::string name, std::string_view text) {
   return tensor;
 }
 
-Status unpack_status(const std::string& quantization, const std::vector<PlainTensor>& parts) {
+Result<std::vector<TensorView>> unpack(const std::string& quantization,
+                                       const std::vector<PlainTensor>& parts,
+                                       ModelFileContent& content) {
   const auto bytes = test::safetensors_bytes(parts);
   auto tensors = read_safetensors(bytes).value();
   const json::Value config = json::parse(R"({"quantization_config":)" + quantization + "}").value();
+  return unpack_hf_quantized(HfObject(*config.as_object(), "config.json"),
+                             *find_hf_family("LlamaForCausalLM"), tensors, content);
+}
+
+Status unpack_status(const std::string& quantization, const std::vector<PlainTensor>& parts) {
   ModelFileContent content;
-  const auto matrices = unpack_hf_quantized(HfObject(*config.as_object(), "config.json"),
-                                            *find_hf_family("LlamaForCausalLM"), tensors, content);
+  const auto matrices = unpack(quantization, parts, content);
   return matrices.has_value() ? Status() : matrices.error();
 }
 
@@ -127,6 +133,27 @@ std::vector<PlainTensor> nf4_parts(std::string_view state) {
   std::memcpy(levels.data.data(), kNF4Levels, sizeof(kNF4Levels));
   return {part("x.weight", "U8", {256, 1}), part("x.weight.absmax", "F32", {8}), levels,
           text_part("x.weight.quant_state.bitsandbytes__nf4", state)};
+}
+
+std::vector<PlainTensor> nested_parts(std::string_view state) {
+  std::vector<PlainTensor> parts = nf4_parts(state);
+  parts[1] = part("x.weight.absmax", "U8", {8});
+  parts.push_back(part("x.weight.nested_absmax", "F32", {1}));
+  parts.push_back(part("x.weight.nested_quant_map", "F32", {256}));
+  return parts;
+}
+
+std::vector<PlainTensor> int8_parts(std::uint8_t format) {
+  PlainTensor order = part("x.weight_format", "U8", {});
+  order.data[0] = std::byte{format};
+  return {part("x.weight", "I8", {8, 64}), part("x.SCB", "F32", {8}), order};
+}
+
+std::vector<PlainTensor> packed_parts() {
+  PlainTensor shape = part("x.weight_shape", "I64", {2});
+  shape.data[0] = std::byte{8};
+  shape.data[8] = std::byte{64};
+  return {part("x.weight_packed", "I32", {8, 8}), part("x.weight_scale", "F32", {8, 2}), shape};
 }
 
 constexpr std::string_view kNf4State = R"({"shape":[8,64],"blocksize":64})";
@@ -211,6 +238,10 @@ INSTANTIATE_TEST_SUITE_P(
         BadParts{"Fp4", kBitsandbytes,
                  without(nf4_parts(kNf4State), "x.weight.quant_state.bitsandbytes__nf4"),
                  "in another format than nf4 and int8"},
+        BadParts{"NestedOffset", kBitsandbytes, nested_parts(kNf4State),
+                 "key 'nested_offset' is missing"},
+        BadParts{"ByteOrder", kBitsandbytes, int8_parts(2),
+                 "'x.weight_format' is not the one number 0"},
         BadParts{"Rows",
                  kBitsandbytes,
                  {part("x.weight", "I8", {8, 64}), part("x.SCB", "F32", {9})},
@@ -235,6 +266,15 @@ INSTANTIATE_TEST_SUITE_P(
                  kFp8,
                  {part("x.weight", "F8_E4M3", {16, 0}), part("x.weight_scale_inv", "F32", {1})},
                  "'x.weight' has shape [16, 0], expected a matrix"},
+        BadParts{"ManyEmptyRows",
+                 kCompressed,
+                 {part("x.weight", "I8", {std::uint64_t{1} << 60, 0}),
+                  part("x.weight_scale", "F32", {1})},
+                 "'x.weight' has shape [1152921504606846976, 0], expected a matrix"},
+        BadParts{"Rotations",
+                 R"({"quant_method":"compressed-tensors",
+                     "transform_config":{"config_groups":{"R4":{"type":"hadamard"}}}})",
+                 packed_parts(), "'transform_config' of compressed-tensors is not supported"},
         BadParts{"Packed",
                  kCompressed,
                  {part("x.weight_packed", "U8", {8, 32}), part("x.weight_scale", "F32", {8, 2})},
@@ -254,6 +294,43 @@ INSTANTIATE_TEST_SUITE_P(
 TEST(HfQuantization, PartsThatFitAreTaken) {
   EXPECT_TRUE(unpack_status(kGptq, gptq_parts()).ok());
   EXPECT_TRUE(unpack_status(kBitsandbytes, nf4_parts(kNf4State)).ok());
+  EXPECT_TRUE(unpack_status(kBitsandbytes, int8_parts(0)).ok());
+  EXPECT_TRUE(unpack_status(kBitsandbytes,
+                            nested_parts(R"({"shape":[8,64],"blocksize":64,"nested_offset":0.5})"))
+                  .ok());
+  EXPECT_TRUE(unpack_status(kCompressed, packed_parts()).ok());
+  EXPECT_TRUE(unpack_status(R"({"quant_method":"compressed-tensors",
+                                "transform_config":{"config_groups":{}}})",
+                            packed_parts())
+                  .ok());
+}
+
+// Parts whose numbers are 0, and their zero points the nibbles of `zeros`.
+std::vector<float> gptq_values(const std::string& format, std::uint32_t zeros) {
+  PlainTensor words = part("x.qzeros", "I32", {2, 1});
+  for (const std::size_t group : {0u, 1u})
+    std::memcpy(words.data.data() + group * sizeof(zeros), &zeros, sizeof(zeros));
+  PlainTensor scales = part("x.scales", "F16", {2, 8});
+  for (std::size_t i = 1; i < scales.data.size(); i += 2)
+    scales.data[i] = std::byte{0x3c};  // 1.0
+  ModelFileContent content;
+  const auto matrices =
+      unpack(R"({"quant_method":"gptq","bits":4,"checkpoint_format":")" + format + "\"}",
+             with(with(without(gptq_parts(), "x.g_idx"), words), scales), content)
+          .value();
+  std::vector<float> values(matrices.at(0).shape.num_elements());
+  dequantize_row(matrices.at(0).dtype, matrices.at(0).data, values);
+  return values;
+}
+
+// The first version has a word less 0x11111111, with borrows.
+TEST(HfQuantization, GptqsFirstFormatBorrowsForZeroPointsOfZero) {
+  constexpr std::uint32_t kZeros = 0x70f00830;
+  const std::vector<float> values = gptq_values("gptq", kZeros - 0x11111111);
+  EXPECT_EQ(values, gptq_values("gptq_v2", kZeros));
+  EXPECT_EQ(values.at(0), 0.0f);
+  EXPECT_EQ(values.at(64), -3.0f);
+  EXPECT_EQ(values.at(5 * 64), -15.0f);
 }
 
 }  // namespace
