@@ -1,7 +1,6 @@
 #include "base/content_sums.h"
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 #include <system_error>
 #include <utility>
@@ -73,7 +72,7 @@ Result<std::unique_ptr<ContentSums>> ContentSums::read(const std::filesystem::pa
   auto sums = text.has_value() ? parse(*text, size_bytes) : std::unexpected(text.error());
   if (!sums.has_value()) {
     return std::unexpected(sums.error().with_context(fmt::format(
-        "the checksums '{}' are damaged (hearth verify makes them anew)", path.string())));
+        "the checksums '{}' cannot be used (hearth verify makes them anew)", path.string())));
   }
   return std::unique_ptr<ContentSums>(new ContentSums(*std::move(sums)));
 }

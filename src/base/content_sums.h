@@ -20,7 +20,8 @@
 
 namespace hearth {
 
-// Move only. check() may be called from several threads when they bring no pool, or different ones.
+// Made by read() alone. check() may be called from several threads when they bring no pool, or
+// different ones.
 class ContentSums {
  public:
   // Where the checksums of `file` are, following links; empty for a file that can have none.

@@ -8,6 +8,7 @@
 #include <span>
 #include <utility>
 
+#include "base/thread_pool.h"
 #include "models/hf_made_tensors.h"
 #include "tensor/quant_blocks.h"
 
@@ -112,14 +113,18 @@ Result<TensorView> join_mxfp4(HfTransform transform, const SafetensorsTensor& bl
   const std::size_t num_groups = blocks.shape.dims[2];
   HEARTH_ASSIGN_OR_RETURN(const auto copy,
                           content.allocate(scales.data.size() * sizeof(BlockMXFP4)));
-  for (std::size_t i = 0; i < scales.data.size(); ++i) {
-    const std::size_t row = i / num_groups % num_rows;
-    const std::size_t place = paired ? paired_place(row, num_rows) : row;
-    const std::size_t target = i - row * num_groups + place * num_groups;
-    const BlockMXFP4 block =
-        make_block(blocks.data.subspan(i * kPackedBytes).first<kPackedBytes>(), scales.data[i]);
-    std::memcpy(copy.data() + target * sizeof(block), &block, sizeof(block));
-  }
+  ThreadPool threads(ThreadPool::available_cpus());
+  threads.run(scales.data.size() / num_groups, [&](std::size_t task, std::size_t) {
+    const std::size_t row = task % num_rows;
+    const std::size_t place = task - row + (paired ? paired_place(row, num_rows) : row);
+    for (std::size_t group = 0; group < num_groups; ++group) {
+      const std::size_t from = task * num_groups + group;
+      const BlockMXFP4 block = make_block(
+          blocks.data.subspan(from * kPackedBytes).first<kPackedBytes>(), scales.data[from]);
+      std::memcpy(copy.data() + (place * num_groups + group) * sizeof(block), &block,
+                  sizeof(block));
+    }
+  });
   TensorView tensor = {.name = {}, .dtype = DType::kMXFP4, .shape = scales.shape, .data = copy};
   tensor.shape.dims[2] *= BlockMXFP4::kLen;
   return tensor;
