@@ -344,13 +344,11 @@ Result<EncoderPlan> read_encoder_plan(const ModelFile& file) {
   HEARTH_ASSIGN_OR_RETURN(const auto stated, reader.optional_size(kMaxTokensKey, kMaxPositions));
   config.max_tokens =
       std::min<std::size_t>(stated.value_or(kMaxPositions), transformer.context_len);
-  HEARTH_ASSIGN_OR_RETURN(const auto types_stated,
-                          reader.optional_size(kTokenTypesKey, kMaxDimension));
-  if (types_stated) {
-    config.num_token_types = *types_stated;
-  } else if (const auto* types = file.find_tensor("token_types.weight"); types != nullptr) {
+  if (const auto* types = file.find_tensor("token_types.weight"); types != nullptr) {
     config.num_token_types = types->shape.rank == 2 ? types->shape.dims[0] : 1;
   }
+  HEARTH_ASSIGN_OR_RETURN(config.num_token_types,
+                          reader.size_or(kTokenTypesKey, kMaxDimension, config.num_token_types));
   HEARTH_RETURN_IF_ERROR(read_prompts(reader, config));
   const TensorView* head = file.find_tensor(kHeadOutput);
   HEARTH_RETURN_IF_ERROR(head != nullptr ? read_head(reader, *head, plan)

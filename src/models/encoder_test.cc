@@ -428,6 +428,25 @@ TEST(Encoders, TokenTypesThatTheConfigurationStatesMustBeThere) {
   EXPECT_EQ(lacking("gte-untyped", "none"), "");
 }
 
+// The class would pass over their table; to add its row would change every vector.
+TEST(Encoders, TokenTypesThatTheConfigurationDeniesAreRefused) {
+  test::TempDirectory changed;
+  std::filesystem::copy(folder_of("gte-cls"), changed.path(),
+                        std::filesystem::copy_options::recursive);
+  const auto path = changed.path() / "config.json";
+  std::string text = read_text_file(path, 1u << 16).value();
+  const std::string_view one = "\"type_vocab_size\": 1";
+  ASSERT_NE(text.find(one), std::string::npos);
+  text.replace(text.find(one), one.size(), "\"type_vocab_size\": 0");
+  std::ofstream(path) << text;
+  const ModelFile file = open_hf_directory(changed.path()).value();
+  const auto device = make_cpu_device({.num_threads = 1}).value();
+  const auto encoder = load_encoder(file, *device, {kMaxTokens, kMaxSequences});
+  ASSERT_FALSE(encoder.has_value());
+  EXPECT_THAT(encoder.error().message(),
+              ::testing::HasSubstr("token_type_embeddings.weight' [1, 32] is not part of"));
+}
+
 TEST(Encoders, CountWhatTheyHold) {
   Loaded model("bert-mean");
   const std::size_t layer = 4 * (32 * 32 + 32) + 2 * 32 * 64 + 64 + 32 + 4 * 32;

@@ -55,13 +55,12 @@ Status check_positions(const HfObject& config, std::string_view own, bool stated
   return refuse(config, kKey, fmt::format("'{}'", kind));
 }
 
-// Their table is then there: the class would start with a random one where it is missing.
+// Their table is then there: the class would start with a random one where it is missing. With no
+// types it has no table, and would pass over one that is stored.
 Status add_token_types(const HfObject& config, const HfFamily& family, std::uint32_t usual,
                        MetadataWriter& out) {
   constexpr std::string_view kKey = "type_vocab_size";
-  const json::Value* stated = config.find(kKey);
-  if (stated != nullptr && *stated == json::Value(std::int64_t{0})) return {};
-  HEARTH_ASSIGN_OR_RETURN(const auto count, config.size(kKey));
+  HEARTH_ASSIGN_OR_RETURN(const auto count, config.count(kKey));
   out.add_size(family.metadata_key(kTokenTypesKey), count.value_or(usual));
   return {};
 }
