@@ -84,6 +84,26 @@ Result<HfMatrix> bytes_matrix(const HfParts& parts) {
   return signed_bytes_matrix(parts, std::move(scales));
 }
 
+// Of the groups of matrices that config.json describes, which must agree. {} where none has tiles.
+Result<HfTile> tile_of(const HfObject& config) {
+  HfTile tile;
+  HEARTH_ASSIGN_OR_RETURN(const auto groups, config.object("config_groups"));
+  if (!groups) return tile;
+  for (const HfObject& group : groups->objects()) {
+    HEARTH_ASSIGN_OR_RETURN(const auto weights, group.object("weights"));
+    if (!weights) continue;
+    HEARTH_ASSIGN_OR_RETURN(const auto sizes, weights->sizes("block_structure"));
+    if (sizes.size() != 2) continue;
+    if (tile.rows != 0 && (tile.rows != sizes[0] || tile.cols != sizes[1])) {
+      return error(StatusCode::kUnimplemented,
+                   "{}: 'block_structure' is [{}, {}] and [{}, {}]; one for all is supported",
+                   config.file(), tile.rows, tile.cols, sizes[0], sizes[1]);
+    }
+    tile = {sizes[0], sizes[1]};
+  }
+  return tile;
+}
+
 // Rotations that the class does while it runs, so that the weights alone are another model.
 Status refuse_transforms(const HfObject& config) {
   HEARTH_ASSIGN_OR_RETURN(const auto transforms, config.object("transform_config"));
@@ -104,8 +124,10 @@ Result<HfMatrix> compressed_matrix(const HfObject& config, const HfParts& parts)
     return packed_matrix(parts);
   }
   if (plain != nullptr && plain->type == "I8") return bytes_matrix(parts);
-  if (plain != nullptr && plain->type == "F8_E4M3")
-    return float8_matrix(parts, ".weight_scale", {});
+  if (plain != nullptr && plain->type == "F8_E4M3") {
+    HEARTH_ASSIGN_OR_RETURN(const HfTile tile, tile_of(config));
+    return float8_matrix(parts, ".weight_scale", tile);
+  }
   HEARTH_ASSIGN_OR_RETURN(const auto format, config.text("format"));
   return error(
       StatusCode::kUnimplemented,

@@ -505,6 +505,14 @@ bool HfObject::is_null(std::string_view key) const {
   return value != nullptr && value->is_null();
 }
 
+std::vector<HfObject> HfObject::objects() const {
+  std::vector<HfObject> objects;
+  for (const json::Member& member : object_) {
+    if (member.value.as_object() != nullptr) objects.emplace_back(*member.value.as_object(), file_);
+  }
+  return objects;
+}
+
 Status HfObject::check_aliases() const {
   for (const HfAlias& alias : aliases_) {
     const json::Value* value = object_.find(alias.name);

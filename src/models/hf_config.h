@@ -28,6 +28,8 @@ class HfObject {
   const json::Value* find(std::string_view key) const;
   bool has(std::string_view key) const { return find(key) != nullptr; }
   bool is_empty() const { return object_.empty(); }
+  // Its members that are objects.
+  std::vector<HfObject> objects() const;
   // Some classes have a default for an absent key, which null turns off. Knows no aliases.
   bool is_null(std::string_view key) const;
   // kDataLoss where a member and its alias are both there and differ.

@@ -17,6 +17,17 @@ Result<unsigned> bits_of(const HfObject& config, const HfParts& parts) {
                parts.module(), found);
 }
 
+// The key 'dynamic' gives some modules bits of their own, which the width of zero points shows.
+Result<unsigned> module_bits(const HfObject& config, const HfParts& parts) {
+  const SafetensorsTensor* zeros = parts.find(".qzeros");
+  const SafetensorsTensor* scales = parts.find(".scales");
+  if (config.has("dynamic") && zeros != nullptr && scales != nullptr) {
+    for (const unsigned bits : {2U, 4U, 8U})
+      if (zeros->shape.dims[1] * 32 == scales->shape.dims[1] * bits) return bits;
+  }
+  return bits_of(config, parts);
+}
+
 struct Grid {
   const SafetensorsTensor* words = nullptr;
   const SafetensorsTensor* zeros = nullptr;
@@ -94,7 +105,7 @@ Result<std::uint32_t> missing_in_zeros(const HfObject& config) {
 
 Result<HfMatrix> gptq_matrix(const HfObject& config, const HfParts& parts) {
   HEARTH_ASSIGN_OR_RETURN(const std::uint32_t missing, missing_in_zeros(config));
-  HEARTH_ASSIGN_OR_RETURN(const unsigned bits, bits_of(config, parts));
+  HEARTH_ASSIGN_OR_RETURN(const unsigned bits, module_bits(config, parts));
   HEARTH_ASSIGN_OR_RETURN(Grid grid, read_grid(parts, bits, HfOrder::kDown));
   read_zeros(grid, missing, [](std::size_t i) { return i; });
   HEARTH_RETURN_IF_ERROR(read_group_order(parts, ".g_idx", grid.integers));

@@ -55,8 +55,8 @@ constexpr std::array<std::string_view, 2> kFp8Marks = {".weight_scale_inv", ".we
 constexpr std::array<std::string_view, 3> kFp8Others = {".weight", ".input_scale",
                                                         ".activation_scale"};
 // Of a whole layer, for caches in 8 bits.
-constexpr std::array<std::string_view, 4> kCacheScales = {".k_scale", ".v_scale", ".q_scale",
-                                                          ".prob_scale"};
+constexpr std::array<std::string_view, 5> kCacheScales = {".k_scale", ".v_scale", ".kv_scale",
+                                                          ".q_scale", ".prob_scale"};
 
 constexpr std::array kMethods = {
     Method{"bitsandbytes", bitsandbytes_matrix, kBitsandbytesMarks, kBitsandbytesOthers},

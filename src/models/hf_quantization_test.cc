@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -194,6 +195,8 @@ INSTANTIATE_TEST_SUITE_P(
     ::testing::Values(
         BadParts{"Bits", R"({"quant_method":"gptq","bits":3})", gptq_parts(),
                  "'x' has numbers of 3 bits; 2, 4 and 8 are supported"},
+        BadParts{"OtherBits", R"({"quant_method":"gptq","bits":8})", gptq_parts(),
+                 "'x.qzeros' has shape [2, 1], expected [2, 2]"},
         BadParts{"Format", R"({"quant_method":"gptq","checkpoint_format":"marlin"})", gptq_parts(),
                  "checkpoint format 'marlin' of GPTQ is not supported"},
         BadParts{"NoZeros", kGptq, without(gptq_parts(), "x.qzeros"),
@@ -275,6 +278,12 @@ INSTANTIATE_TEST_SUITE_P(
                  R"({"quant_method":"compressed-tensors",
                      "transform_config":{"config_groups":{"R4":{"type":"hadamard"}}}})",
                  packed_parts(), "'transform_config' of compressed-tensors is not supported"},
+        BadParts{"UnlikeTiles",
+                 R"({"quant_method":"compressed-tensors","config_groups":{
+                     "a":{"weights":{"block_structure":[8,8]}},
+                     "b":{"weights":{"block_structure":[8,16]}}}})",
+                 {part("x.weight", "F8_E4M3", {16, 16}), part("x.weight_scale", "F32", {2, 2})},
+                 "'block_structure' is [8, 8] and [8, 16]"},
         BadParts{"Packed",
                  kCompressed,
                  {part("x.weight_packed", "U8", {8, 32}), part("x.weight_scale", "F32", {8, 2})},
@@ -303,6 +312,45 @@ TEST(HfQuantization, PartsThatFitAreTaken) {
                                 "transform_config":{"config_groups":{}}})",
                             packed_parts())
                   .ok());
+}
+
+TEST(HfQuantization, GptqsModulesMayHaveBitsOfTheirOwn) {
+  EXPECT_TRUE(unpack_status(R"({"quant_method":"gptq","bits":8,"dynamic":{"+:x":{"bits":4}}})",
+                            gptq_parts())
+                  .ok());
+}
+
+TEST(HfQuantization, TilesOfCompressedTensorsHaveAScaleEach) {
+  PlainTensor weight = part("x.weight", "F8_E4M3", {16, 16});
+  std::ranges::fill(weight.data, std::byte{0x38});  // 1.0
+  PlainTensor scales = part("x.weight_scale", "F32", {2, 2});
+  const std::array<float, 4> factors = {1.0f, 2.0f, 3.0f, 4.0f};
+  std::memcpy(scales.data.data(), factors.data(), sizeof(factors));
+  ModelFileContent content;
+  const auto matrices = unpack(R"({"quant_method":"compressed-tensors","config_groups":{
+                                   "g":{"weights":{"block_structure":[8,8]}}}})",
+                               {weight, scales}, content)
+                            .value();
+  std::vector<float> values(256);
+  dequantize_row(matrices.at(0).dtype, matrices.at(0).data, values);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    EXPECT_EQ(values[i], factors.at(i / 128 * 2 + i % 16 / 8)) << i;
+}
+
+TEST(HfQuantization, ScalesOfCachesAreLeftOut) {
+  const auto bytes = test::safetensors_bytes(
+      {part("x.weight", "F8_E4M3", {4, 4}), part("x.weight_scale", "F32", {1}),
+       part("a.self_attn.k_scale", "F32", {1}), part("a.self_attn.kv_scale", "F32", {1}),
+       part("a.norm.weight", "F32", {4})});
+  auto tensors = read_safetensors(bytes).value();
+  const json::Value config =
+      json::parse(R"({"quantization_config":{"quant_method":"fp8"}})").value();
+  ModelFileContent content;
+  ASSERT_TRUE(unpack_hf_quantized(HfObject(*config.as_object(), "config.json"),
+                                  *find_hf_family("LlamaForCausalLM"), tensors, content)
+                  .has_value());
+  ASSERT_EQ(tensors.size(), 1u);
+  EXPECT_EQ(tensors[0].name, "a.norm.weight");
 }
 
 // Parts whose numbers are 0, and their zero points the nibbles of `zeros`.
