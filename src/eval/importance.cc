@@ -1,6 +1,8 @@
 #include "eval/importance.h"
 
 #include <algorithm>
+#include <functional>
+#include <optional>
 
 #include "formats/gguf_file_writer.h"
 
@@ -33,21 +35,51 @@ struct Entry {
   std::vector<float> counts;   // [matrices]
 };
 
+void add_matrix(const InputSums& sums, Entry& entry) {
+  for (const double square : sums.squares)
+    entry.squares.push_back(static_cast<float>(square));
+  entry.counts.push_back(static_cast<float>(sums.num_rows));
+}
+
+bool is_used(const InputSums& sums) {
+  return sums.num_rows > 0;
+}
+
+// The parts of a tensor that is no stack share its columns. Those of a fused one have one input,
+// those of latent attention one each, of which the mean counts. Parts that were turned round on
+// loading have other columns and do not.
+std::optional<InputSums> mean_of(std::span<const InputSums> parts, std::size_t num_cols) {
+  InputSums mean = {.squares = std::vector<double>(num_cols), .num_rows = 0};
+  std::size_t count = 0;
+  for (const InputSums& part : parts) {
+    if (!is_used(part) || part.squares.size() != num_cols) continue;
+    mean.num_rows = part.num_rows;
+    std::ranges::transform(part.squares, mean.squares, mean.squares.begin(), std::plus());
+    ++count;
+  }
+  if (count == 0) return std::nullopt;
+  for (double& square : mean.squares)
+    square /= static_cast<double>(count);
+  return mean;
+}
+
 std::vector<Entry> collect(const RecordingDevice& device, const ModelFile& model) {
   std::vector<Entry> entries;
   for (const auto& [name, matrices] : device.sums()) {
     const TensorView* tensor = model.find_tensor(name);
-    // The parts of a fused tensor have one input.
-    const bool is_stack = tensor != nullptr && tensor->shape.rank > 2;
     Entry entry = {.name = name, .squares = {}, .counts = {}};
-    bool used = false;
-    for (const InputSums& sums : std::span(matrices).first(is_stack ? matrices.size() : 1)) {
-      for (const double square : sums.squares)
-        entry.squares.push_back(static_cast<float>(square));
-      entry.counts.push_back(static_cast<float>(sums.num_rows));
-      used |= sums.num_rows > 0;
+    if (tensor != nullptr && tensor->shape.rank > 2) {
+      for (const InputSums& sums : matrices)
+        add_matrix(sums, entry);
+      if (std::ranges::none_of(matrices, is_used)) continue;
+    } else {
+      const std::size_t num_cols =
+          tensor != nullptr ? tensor->shape.row_len() : matrices.front().squares.size();
+      const auto mean = mean_of(matrices, num_cols);
+      if (!mean) continue;
+      add_matrix(*mean, entry);
     }
-    if (used) entries.push_back(std::move(entry));
+    entries.push_back(std::move(entry));
   }
   return entries;
 }
