@@ -10,6 +10,7 @@
 
 #include "models/hf_integers.h"
 #include "models/hf_matrix.h"
+#include "tensor/nibbles.h"
 #include "tensor/quant_blocks.h"
 
 namespace hearth {
@@ -75,17 +76,15 @@ Result<json::Value> read_state(const SafetensorsTensor& tensor) {
   return parse_model_json(text, kMaxStateBytes, tensor.name);
 }
 
-// Neighbours share a byte there, the first in its high half; here a run of 32 is two of 16.
+// Neighbours share a byte there, the first in its high half.
 void set_numbers(const std::byte* neighbours, std::uint8_t* qs) {
-  for (std::size_t half = 0; half < 2; ++half) {
-    for (std::size_t i = 0; i < 16; ++i) {
-      const auto number = [&](std::size_t idx) {
-        const auto byte = std::to_integer<unsigned>(neighbours[half * 16 + idx / 2]);
-        return idx % 2 == 0 ? byte >> 4 : byte & 15U;
-      };
-      qs[half * 16 + i] = static_cast<std::uint8_t>(number(i) | (number(i + 16) << 4));
-    }
+  std::array<std::uint8_t, 32> numbers{};
+  for (std::size_t i = 0; i < numbers.size(); i += 2) {
+    const auto byte = std::to_integer<std::uint8_t>(neighbours[i / 2]);
+    numbers[i] = byte >> 4;
+    numbers[i + 1] = byte & 15;
   }
+  pack_nibbles(numbers, qs);
 }
 
 void write_nf4(const Nf4& m, HfRows rows, std::span<std::byte> out) {
@@ -94,7 +93,8 @@ void write_nf4(const Nf4& m, HfRows rows, std::span<std::byte> out) {
     const std::size_t value = (first + b) * BlockNF4::kLen;
     BlockNF4 block;
     block.absmax = m.absmax[value / m.block_len];
-    set_numbers(m.numbers->data.data() + value / 2, block.qs);
+    for (const std::size_t half : {std::size_t{0}, std::size_t{16}})
+      set_numbers(m.numbers->data.data() + value / 2 + half, block.qs + half);
     std::memcpy(out.data() + b * sizeof(block), &block, sizeof(block));
   }
 }

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -10,6 +11,7 @@
 
 #include "base/thread_pool.h"
 #include "models/hf_made_tensors.h"
+#include "tensor/nibbles.h"
 #include "tensor/quant_blocks.h"
 
 namespace hearth {
@@ -65,14 +67,13 @@ Status pair_values(std::string_view name, TensorView& tensor, ModelFileContent& 
   return {};
 }
 
-// Nibbles of neighbours share a byte there, and of values half a block apart in GGUF files.
+// Neighbours share a byte there, the first in its low half.
 BlockMXFP4 make_block(std::span<const std::byte, kPackedBytes> packed, std::byte scale) {
-  const auto value = [&](std::size_t i) {
-    return (std::to_integer<unsigned>(packed[i / 2]) >> (i % 2 * 4)) & 15u;
-  };
+  std::array<std::uint8_t, BlockMXFP4::kLen> numbers{};
+  for (std::size_t i = 0; i < numbers.size(); ++i)
+    numbers[i] = std::to_integer<unsigned>(packed[i / 2]) >> (i % 2 * 4) & 15U;
   BlockMXFP4 block = {.e = std::to_integer<std::uint8_t>(scale), .qs = {}};
-  for (std::size_t i = 0; i < kPackedBytes; ++i)
-    block.qs[i] = static_cast<std::uint8_t>(value(i) | value(i + kPackedBytes) << 4);
+  pack_nibbles(numbers, block.qs);
   return block;
 }
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "tensor/float16.h"
+#include "tensor/nibbles.h"
 #include "tensor/quant_blocks.h"
 
 namespace hearth {
@@ -57,20 +58,15 @@ std::size_t group_at(const HfIntegers& m, std::size_t row, std::size_t col) {
   return row * m.num_groups + group;
 }
 
-void set_nibbles(const Numbers& numbers, std::uint8_t* qs) {
-  for (std::size_t i = 0; i < 16; ++i)
-    qs[i] = static_cast<std::uint8_t>(numbers[i] | (numbers[i + 16] << 4));
-}
-
 void fill(const HfIntegers& m, std::size_t group, const Numbers& numbers, BlockQ4_0& block) {
   block.d = f32_to_f16(m.scales[group]);
-  set_nibbles(numbers, block.qs);
+  pack_nibbles(numbers, block.qs);
 }
 
 void fill(const HfIntegers& m, std::size_t group, const Numbers& numbers, BlockQ4_1& block) {
   block.d = f32_to_f16(m.scales[group]);
   block.m = f32_to_f16(-m.scales[group] * static_cast<float>(m.zeros[group]));
-  set_nibbles(numbers, block.qs);
+  pack_nibbles(numbers, block.qs);
 }
 
 void fill(const HfIntegers& m, std::size_t group, const Numbers& numbers, BlockQ8_0& block) {

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/thread_pool.h"
+#include "models/hf_made_tensors.h"
 #include "models/hf_matrix.h"
 #include "tensor/quantize.h"
 
@@ -198,8 +199,7 @@ Result<std::vector<float>> HfParts::numbers(std::string_view suffix) const {
 }
 
 std::unexpected<Status> wrong_part_shape(const SafetensorsTensor& tensor, std::string_view wanted) {
-  return error(StatusCode::kDataLoss, "tensor '{}' has shape {}, expected {}", tensor.name,
-               tensor.shape.to_string(), wanted);
+  return std::unexpected(wrong_shape(tensor.name, tensor.shape, wanted));
 }
 
 Shape matrix_shape(std::size_t rows, std::size_t cols) {
